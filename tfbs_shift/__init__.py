@@ -1,0 +1,62 @@
+"""Does a network's answer change when its DNA window moves a few bases?
+
+``tfbs_shift`` measures that exactly (the loss of any Keras model at every start of its window),
+trains against it (windows chosen by the model's own loss inside the compiled step), and shows it.
+It re-implements and extends Pap & Megyeri, ICAART 2022 (doi:10.5220/0010769100003116).
+
+Importing the package loads neither TensorFlow nor Keras: the names below do, on first use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from tfbs_shift.errors import InputError
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tfbs_shift import data, models, sequences, windows
+    from tfbs_shift.evaluation import Robustness, evaluate
+    from tfbs_shift.scanning import ShiftScan, scan
+    from tfbs_shift.strategies import NoShift, RandomShift, WorstShift
+    from tfbs_shift.training import ShiftTrainer
+
+_MODULES = ("data", "models", "sequences", "windows")
+_HOME = {
+    "NoShift": "strategies",
+    "RandomShift": "strategies",
+    "Robustness": "evaluation",
+    "ShiftScan": "scanning",
+    "ShiftTrainer": "training",
+    "WorstShift": "strategies",
+    "evaluate": "evaluation",
+    "scan": "scanning",
+}
+
+__all__ = [
+    "InputError",
+    "NoShift",
+    "RandomShift",
+    "Robustness",
+    "ShiftScan",
+    "ShiftTrainer",
+    "WorstShift",
+    "data",
+    "evaluate",
+    "models",
+    "scan",
+    "sequences",
+    "windows",
+]
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,127 @@
+"""The command line: ``tfbs-shift COMMAND --flag=value ...``.
+
+Each command is a module with a docstring (its help), ``define(flags)`` and ``run(flags)``. Flags
+are absl's, on a ``FlagValues`` of their own for each call, so that no command sees another's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from absl import flags as absl_flags
+
+import tfbs_shift
+from tfbs_shift.errors import InputError
+
+# In the order of a workflow. The modules load only when called for: TensorFlow takes seconds.
+COMMANDS = {
+    "demo": "train and audit two networks on synthetic sequences; needs no data",
+    "train": "train a network under a shift strategy",
+    "evaluate": "audit a trained network: accuracy when its window moves, with a report",
+}
+
+_HELP = ("--help", "-h", "-help", "help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the words after ``tfbs-shift``; None takes them from ``sys.argv``.
+
+    Returns:
+        The exit status: 0 done; 1 for anything a user can cause, with one line on standard error;
+        130 when interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(words)
+    except InputError as error:
+        return _fail(str(error))
+    except absl_flags.Error as error:
+        return _fail(f"{str(error).strip()}  (tfbs-shift {words[0]} --help lists the flags)")
+    except BrokenPipeError:  # the reader of our output, head say, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        return 130
+
+
+def _main(words: list[str]) -> int:
+    if not words or words[0] in _HELP:
+        print(_overview())
+        return 0
+    if words[0] in ("--version", "-version"):
+        print(f"tfbs-shift {tfbs_shift.__version__}")
+        return 0
+    name = words[0]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"want {', '.join(COMMANDS)}"
+        raise InputError(f"no command {name!r}: {hint}")
+    command = importlib.import_module(f"{__name__}.{name}")
+    flags = absl_flags.FlagValues()
+    absl_flags.DEFINE_multi_string(
+        "flagfile", None, "Read flags from this file, one --flag=value a line.", flag_values=flags
+    )
+    command.define(flags)
+    if any(word in _HELP for word in words[1:]):
+        print(_help(name, command.__doc__, flags))
+        return 0
+    rest = flags(words)[1:]
+    if rest:
+        raise InputError(f"{name}: do not know what to do with {rest[0]!r}; flags begin with --")
+    # TensorFlow's start-up messages help nobody who did not ask for them.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    command.run(flags)
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"tfbs-shift: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Does your network's answer change when its DNA window moves a few bases?",
+            "",
+            "usage: tfbs-shift COMMAND [--flag=value ...]",
+            "",
+            *lines,
+            "",
+            "tfbs-shift COMMAND --help lists the flags of a command; --version the version.",
+        ]
+    )
+
+
+def _help(name: str, doc: str, flags: absl_flags.FlagValues) -> str:
+    lines = [f"usage: tfbs-shift {name} [--flag=value ...]", "", doc.strip(), "", "flags:"]
+    for flag in (flags[key] for key in _in_order(flags)):
+        default = (
+            "" if flag.default is None else f" (default: {flag.default_as_str.strip(chr(39))})"
+        )
+        kind = f"[no]{flag.name}" if flag.boolean else f"{flag.name}"
+        text = textwrap.wrap(f"{flag.help}{default}", 78)
+        lines += [f"  --{kind}", *(f"      {line}" for line in text)]
+    return "\n".join(lines)
+
+
+def _in_order(flags: absl_flags.FlagValues) -> list[str]:
+    """Flag names as defined, --flagfile last."""
+    names = [name for name in flags if name != "flagfile"]
+    return [*names, "flagfile"]

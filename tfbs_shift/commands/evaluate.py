@@ -1,0 +1,79 @@
+"""Audits a trained network: its accuracy when the window moves, exactly, with a report.
+
+The network is run at every start of its window. The folder gets robustness.json and .csv (the
+figures), report.html, plots/, and shifts.npz (the loss of every example at every start).
+
+  tfbs-shift evaluate --model=runs/worst --data=FOLDER --out=audit
+  tfbs-shift evaluate --model=mine.keras --data=bound.fa,unbound.fa --max_shift=10 --out=audit
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from tfbs_shift.commands import shared
+from tfbs_shift.errors import InputError
+
+
+def define(flags: absl_flags.FlagValues) -> None:
+    """The flags of the command."""
+    text, number = shared.text(flags), shared.number(flags)
+    text("model", None, "A run folder of train, or a .keras file.")
+    text("data", None, "Labelled sequences, in any of the forms that train reads.")
+    absl_flags.DEFINE_enum(
+        "split", "test", ["train", "valid", "test"], "Which examples.", flag_values=flags
+    )
+    absl_flags.DEFINE_list(
+        "strategies",
+        "none,random,worst",
+        "How the window is chosen; also worst_of_<n>.",
+        flag_values=flags,
+    )
+    number("tries", None, "Makes worst the worst of so many starts; default: every start.", 1)
+    number("max_shift", None, "The largest shift either way, in bp; default: all that fit.", 0)
+    shared.protocol(flags)
+    number("window", None, "Bases the network reads, where its input length is free.", 1)
+    text("out", None, "Folder to write.")
+    number("batch_size", None, "Examples a block; default: 128.", 1)
+    number("seed", 0, "Of the random draws.", 0)
+
+
+def run(flags: absl_flags.FlagValues) -> None:
+    """Audits."""
+    shared.require(flags, "model", "data", "out")
+    if not flags.strategies:
+        raise InputError("--strategies: want one or more of none, random, worst, worst_of_<n>")
+
+    from tfbs_shift import data, evaluate, models, reports, runs
+    from tfbs_shift.strategies import strategy
+
+    chosen = [
+        strategy(
+            name,
+            tries=flags.tries if name == "worst" else None,
+            seed=flags.seed,
+            protocol=flags.protocol,
+        )
+        for name in flags.strategies
+    ]
+    model = models.load(flags.model)
+    examples = data.load(flags.data, flags.split)
+    found = evaluate(
+        model,
+        examples.x,
+        examples.y,
+        window=flags.window,
+        strategies=chosen,
+        max_shift=flags.max_shift,
+        seed=flags.seed,
+        batch_size=flags.batch_size,
+        progress=sys.stderr.isatty(),
+    )
+    out = Path(flags.out).expanduser()
+    what_was_run = [*runs.provenance(examples), *shared.flagfile(flags, "out").splitlines()]
+    reports.write_audit(found, examples, out, title=Path(flags.model).name, about=what_was_run)
+    print(reports.text_table({Path(flags.model).name: found.to_dict()}))
+    print(f"wrote {out}: open {out / 'report.html'}")

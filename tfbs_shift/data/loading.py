@@ -1,0 +1,136 @@
+"""``load``: finds out what it was given and reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tfbs_shift.data import readers
+from tfbs_shift.data.examples import Examples
+from tfbs_shift.errors import InputError
+
+SPLITS = ("train", "valid", "test")
+
+_CSV = (".csv", ".tsv")
+_FASTA = (".fa", ".fasta", ".fna")
+_STEMS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
+_FORMS = (
+    "a Zeng folder (train.data, test.data), a folder of train/dev/test .csv, an .npz or a folder "
+    "with one, a .csv with sequence,label, or a FASTA pair bound.fa,unbound.fa"
+)
+
+
+def load(path: str | Path | Sequence[str | Path], split: str = "test") -> Examples:
+    """Labelled sequences from any of the forms people keep them in.
+
+    ============================================  =========================  ====================
+    ``path``                                      training examples          test examples
+    ============================================  =========================  ====================
+    Zeng folder                                   ``train.data[.gz]``        ``test.data[.gz]``
+    the authors' ``.npz``, or a folder with one   ``arr_0, arr_1``           ``arr_2, arr_3``
+    folder of CSV files                           ``train.csv[.gz]``         ``test.csv[.gz]``
+    one ``.csv``/``.tsv``/``.data`` file          the file                   the file
+    FASTA pair, "bound.fa,unbound.fa" or a tuple  the pair                   the pair
+    ============================================  =========================  ====================
+
+    Where the data has no validation set of its own (``dev``, ``valid`` or ``val.csv``), "valid"
+    is a tenth of the training examples and "train" the other nine, split as in the paper:
+    scikit-learn's ``train_test_split(test_size=0.1, random_state=9)``. A single file is no
+    held-out data: its "test" is all of it, for a model that was trained on something else.
+
+    Args:
+        path: what to read; all files may be gzipped.
+        split: "train", "valid" or "test".
+
+    Raises:
+        InputError: nothing known is there, or a file has a mistake (named with its line).
+    """
+    if split not in SPLITS:
+        raise InputError(f"split {split!r}: want one of {', '.join(SPLITS)}")
+    parts = _parts(path)
+    if split == "test" or "valid" in parts:
+        if split not in parts:
+            raise InputError(f"{path}: no {split} set in it, only {', '.join(parts)}")
+        return parts[split]()
+    if "train" not in parts:
+        raise InputError(f"{path}: no train set in it, only {', '.join(parts)}")
+    examples = parts["train"]()
+    return examples.rows(_paper_split(len(examples), examples.source)[split])
+
+
+def _parts(path: str | Path | Sequence[str | Path]) -> dict[str, Callable[[], Examples]]:
+    """How to read each split that ``path`` has."""
+    if isinstance(path, str) and "," in path and not Path(path).exists():
+        path = [part.strip() for part in path.split(",")]
+    if not isinstance(path, str | Path):
+        return _pair([Path(part).expanduser() for part in path])
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    suffix = _suffix(path)
+    if suffix == ".npz":
+        return _npz(path)
+    if suffix in _CSV:
+        return _one_file(lambda: readers.read_csv(path))
+    if suffix == ".data":
+        return _one_file(lambda: readers.read_zeng(path))
+    if suffix in _FASTA:
+        raise InputError(f"{path}: a FASTA has no labels: give a pair, bound.fa,unbound.fa")
+    raise InputError(f"{path}: do not know this kind of file; want {_FORMS}")
+
+
+def _folder(path: Path) -> dict[str, Callable[[], Examples]]:
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    parts: dict[str, Callable[[], Examples]] = {}
+    for kinds, read in (((".data",), readers.read_zeng), (_CSV, readers.read_csv)):
+        for split, stems in _STEMS.items():
+            found = [f for f in files if _suffix(f) in kinds and f.name.split(".")[0] in stems]
+            if len(found) > 1:
+                raise InputError(
+                    f"{path}: both {found[0].name} and {found[1].name} could be its {split} set: "
+                    "keep one"
+                )
+            for file in found:
+                parts[split] = partial(read, file)
+        if parts:
+            return parts
+    arrays = [file for file in files if file.suffix == ".npz"]
+    if len(arrays) == 1:
+        return _npz(arrays[0])
+    raise InputError(f"{path}: found no data in this folder; want {_FORMS}")
+
+
+def _pair(paths: list[Path]) -> dict[str, Callable[[], Examples]]:
+    if len(paths) != 2:
+        raise InputError(f"{', '.join(map(str, paths))}: want two FASTA files, bound,unbound")
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+    return _one_file(lambda: readers.read_fasta_pair(*paths))
+
+
+def _one_file(read: Callable[[], Examples]) -> dict[str, Callable[[], Examples]]:
+    return {"train": read, "test": read}
+
+
+def _npz(path: Path) -> dict[str, Callable[[], Examples]]:
+    return {split: partial(readers.read_npz, path, split) for split in ("train", "test")}
+
+
+def _suffix(path: Path) -> str:
+    """The suffix that tells the kind of file, before a ``.gz``."""
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+
+
+def _paper_split(count: int, source: str) -> dict[str, np.ndarray]:
+    from sklearn.model_selection import train_test_split
+
+    if count < 2:
+        raise InputError(f"{source}: {count} example is too few to hold out a validation set")
+    train, valid = train_test_split(np.arange(count), test_size=0.1, random_state=9)
+    return {"train": train, "valid": valid}

@@ -1,0 +1,138 @@
+"""A run: training into a folder that holds all that repeats it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfbs_shift
+from tfbs_shift.data import Examples
+from tfbs_shift.errors import InputError
+from tfbs_shift.files import replacing
+from tfbs_shift.models.outputs import Outputs
+from tfbs_shift.strategies import ShiftStrategy
+from tfbs_shift.training import ShiftTrainer
+from tfbs_shift.windows import WindowRange
+
+
+def train(
+    model: keras.Model,
+    training: Examples,
+    validation: Examples,
+    strategy: ShiftStrategy,
+    validation_strategy: ShiftStrategy,
+    out: Path,
+    *,
+    window: int,
+    max_shift: int | None = None,
+    epochs: int = 100,
+    batch_size: int = 64,
+    learning_rate: float = 5e-5,
+    patience: int = 25,
+    seed: int = 0,
+) -> keras.Model:
+    """Trains as the paper does, and writes ``model.keras``, ``history.csv``, ``checkpoints/``.
+
+    Adam; early stopping on the validation loss, the best weights kept; the learning rate times
+    0.25 after 5 epochs without a gain of 1e-4. Defaults are the paper's (PROTOCOL, small data).
+
+    Args:
+        model: softmax, one or several sigmoids, or compiled with its loss.
+        training, validation: examples of one length, ``window`` or more.
+        strategy, validation_strategy: how windows are chosen.
+        out: the run folder. ``checkpoints/best.keras`` is the best model so far at any moment.
+        window: bases the model reads.
+        max_shift: the largest absolute shift, in bp; None: every start.
+        epochs: at most.
+        batch_size, learning_rate: of the training.
+        patience: epochs without a gain after which training stops.
+        seed: order of the examples.
+
+    Returns:
+        The trained model, as saved.
+
+    Raises:
+        InputError: model and data do not fit, or the loss is no number any more.
+    """
+    windows = WindowRange(training.length, window, max_shift)
+    if validation.length != training.length:
+        raise InputError(
+            f"{validation.source}: {validation.length} bp, but the training sequences have "
+            f"{training.length}"
+        )
+    centre = training.x[:8, windows.centre : windows.centre + window]
+    outputs = Outputs.of(model, centre)
+    batches = [
+        dataclasses.replace(part, y=outputs.labels(part.y, len(part))).as_dataset(
+            batch_size, shuffle=shuffle, seed=seed
+        )
+        for part, shuffle in ((training, True), (validation, False))
+    ]
+    trainer = ShiftTrainer(model, strategy, validation_strategy, window=window, max_shift=max_shift)
+    trainer.compile(
+        keras.optimizers.Adam(learning_rate),
+        outputs.loss,
+        metrics=["accuracy" if outputs.exclusive else keras.metrics.AUC(multi_label=True)],
+        # XLA takes longer to compile on a CPU than it gains in a short run.
+        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
+    )
+    trainer.fit(
+        batches[0],
+        validation_data=batches[1],
+        epochs=epochs,
+        shuffle=False,  # the dataset shuffles itself
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            keras.callbacks.TerminateOnNaN(),
+            keras.callbacks.ReduceLROnPlateau(factor=0.25, patience=5, min_delta=1e-4),
+            _KeepBest(out / "checkpoints" / "best.keras"),
+            keras.callbacks.CSVLogger(str(out / "history.csv")),
+            keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True),
+        ],
+    )
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise InputError(
+            f"learning_rate {learning_rate}: training diverged, the weights are no numbers any more"
+        )
+    with replacing(out / "model.keras") as file:
+        model.save(file)
+    return model
+
+
+class _KeepBest(keras.callbacks.Callback):
+    """Saves the model whenever the validation loss is the lowest so far."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        self.best = float("inf")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.best:
+            self.best = logs["val_loss"]
+            with replacing(self.path) as file:
+                self.model.save(file)
+
+
+def provenance(*parts: Examples) -> list[str]:
+    """Lines that say what a run was made with: versions, machine, and the data's checksum."""
+    lines = [
+        f"tfbs-shift {tfbs_shift.__version__}, Python {platform.python_version()}, "
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}, numpy {np.__version__}, "
+        f"h5py {h5py.__version__}",
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
+        f"{len(tf.config.list_physical_devices('GPU'))} GPUs",
+    ]
+    for part in parts:
+        digest = hashlib.sha256(part.codes.tobytes() + part.y.tobytes()).hexdigest()[:16]
+        lines.append(f"{part.source}: {len(part)} examples of {part.length} bp, sha256 {digest}")
+    return lines

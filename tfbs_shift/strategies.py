@@ -1,0 +1,157 @@
+"""How a window is chosen: No Shift, random, worst, worst of n tries (paper, section 2.2).
+
+A strategy draws *candidate* starts for each example. If there are several, the model's loss at each
+is computed by whoever asked (the training step, the evaluation), and the strategy chooses. So a
+strategy needs no model, and the same one serves training and evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfbs_shift.errors import InputError
+from tfbs_shift.windows import WindowRange
+
+Tensor = Any
+
+
+class ShiftStrategy:
+    """Chooses the start of the window for each example.
+
+    ``windows`` says which starts there are; ``allowed``, bool (B, S) or None, which of them each
+    example may use (at least one). Everything is made of ``keras.ops`` and runs in a compiled step.
+    """
+
+    name: str
+    seed_generator: keras.random.SeedGenerator | None = None
+
+    def candidates(
+        self, batch: int | Tensor, windows: WindowRange, allowed: Tensor | None = None
+    ) -> Tensor:
+        """Starts to choose from, ``int32`` (batch, n)."""
+        raise NotImplementedError
+
+    def choose(self, candidates: Tensor, losses: Tensor, windows: WindowRange) -> Tensor:
+        """The start of the highest loss, the first of equals: (B, n), (B, n) -> ``int32`` (B,)."""
+        best = ops.argmax(losses, axis=1)
+        return ops.squeeze(ops.take_along_axis(candidates, best[:, None], axis=1), axis=1)
+
+
+class NoShift(ShiftStrategy):
+    """The centre window, or the allowed one nearest to it: the paper's No Shift."""
+
+    name = "none"
+
+    def candidates(
+        self, batch: int | Tensor, windows: WindowRange, allowed: Tensor | None = None
+    ) -> Tensor:
+        distance = ops.broadcast_to(np.abs(windows.shifts), (batch, len(windows)))
+        if allowed is not None:
+            distance = ops.where(allowed, distance, windows.length)
+        return _starts(ops.argmin(distance, axis=1)[:, None], windows)
+
+
+class WorstShift(ShiftStrategy):
+    """The window of highest loss, among all or among ``tries`` drawn for each example.
+
+    Args:
+        tries: n of the paper's W-of-n: starts drawn without replacement, anew in each call, for
+            each example. None, or at least the number of windows, tries every start: then the
+            worst is exact. Draws are nested: with one seed, the starts of n tries are among those
+            of n + 1.
+        seed: owns the draws; None takes one that ``keras.utils.set_random_seed`` controls.
+        protocol: "exact", or "paper" for what the authors' code does: one set of starts for a
+            whole call (a batch in training, the test set in evaluation), the loss clamped at
+            -ln(1e-4) so that the first of all worse ones wins, and the window at the first start
+            of the range (0 unless bounded) whenever the first start drawn is the worst.
+
+    Raises:
+        InputError: ``tries`` below 1 or an unknown protocol.
+    """
+
+    def __init__(
+        self, tries: int | None = None, seed: int | None = None, *, protocol: str = "exact"
+    ):
+        if tries is not None and tries < 1:
+            raise InputError(f"tries {tries}: must be at least 1, or None for every start")
+        if protocol not in ("exact", "paper"):
+            raise InputError(f"protocol {protocol!r}: want 'exact' or 'paper'")
+        self.tries = tries
+        self.protocol = protocol
+        self.name = "worst" if tries is None else f"worst_of_{tries}"
+        # Drawing every start needs no chance, so that no seed is kept.
+        self.seed_generator = None if tries is None else keras.random.SeedGenerator(seed)
+
+    def candidates(
+        self, batch: int | Tensor, windows: WindowRange, allowed: Tensor | None = None
+    ) -> Tensor:
+        count = len(windows)
+        if self.tries is None or (self.tries >= count and self.protocol == "exact"):
+            columns = ops.broadcast_to(ops.arange(count, dtype="int32"), (batch, count))
+            if allowed is not None:
+                first = ops.cast(ops.argmax(ops.cast(allowed, "int32"), axis=1), "int32")
+                columns = ops.where(allowed, columns, first[:, None])
+            return _starts(columns, windows)
+        rows = 1 if self.protocol == "paper" else batch
+        draws = keras.random.uniform((rows, count), seed=self.seed_generator)
+        draws = ops.broadcast_to(draws, (batch, count))
+        if allowed is not None:
+            draws = ops.where(allowed, draws, -1.0)
+        # The n largest of independent draws: n columns without replacement, in random order.
+        values, columns = ops.top_k(draws, min(self.tries, count))
+        return _starts(ops.where(values < 0, columns[:, :1], columns), windows)
+
+    def choose(self, candidates: Tensor, losses: Tensor, windows: WindowRange) -> Tensor:
+        if self.protocol == "exact":
+            return super().choose(candidates, losses, windows)
+        losses = ops.minimum(losses, -math.log(1e-4))
+        chosen = super().choose(candidates, losses, windows)
+        return ops.where(ops.argmax(losses, axis=1) == 0, windows.first, chosen)
+
+
+class RandomShift(ShiftStrategy):
+    """A uniform start, drawn for each example in each call: the paper's Rnd.
+
+    Args:
+        seed: owns the draws; None takes one that ``keras.utils.set_random_seed`` controls.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int | None = None):
+        self._draw = WorstShift(tries=1, seed=seed)
+        self.seed_generator = self._draw.seed_generator
+
+    def candidates(
+        self, batch: int | Tensor, windows: WindowRange, allowed: Tensor | None = None
+    ) -> Tensor:
+        return self._draw.candidates(batch, windows, allowed)
+
+
+def strategy(
+    name: str, *, tries: int | None = None, seed: int | None = None, protocol: str = "exact"
+) -> ShiftStrategy:
+    """The strategy of a name: none, random, worst or worst_of_<n>.
+
+    ``tries`` turns worst into worst of n. ``protocol="paper"`` see :class:`WorstShift`.
+    """
+    if name == "none":
+        return NoShift()
+    if name == "random":
+        return RandomShift(seed)
+    if name == "worst":
+        return WorstShift(tries, seed, protocol=protocol)
+    count = name.removeprefix("worst_of_")
+    if count != name and count.isdecimal():
+        return WorstShift(int(count), seed, protocol=protocol)
+    raise InputError(f"strategy {name!r}: want none, random, worst or worst_of_<n>")
+
+
+def _starts(columns: Tensor, windows: WindowRange) -> Tensor:
+    """Columns of the range to starts."""
+    return ops.cast(columns, "int32") + windows.first

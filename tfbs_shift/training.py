@@ -1,0 +1,116 @@
+"""Training against shifts: the window is chosen inside the compiled step."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfbs_shift.errors import InputError
+from tfbs_shift.models.outputs import example_loss, input_window
+from tfbs_shift.scanning import at_starts, crop
+from tfbs_shift.strategies import ShiftStrategy
+from tfbs_shift.windows import WindowRange
+
+Tensor = Any
+
+
+class ShiftTrainer(keras.Model):
+    """Trains any Keras model on windows that a strategy chooses from longer sequences.
+
+    Use it as a Keras model: ``compile``, ``fit`` with sequences (B, W, channels) longer than the
+    model's input, ``evaluate``. Each ``train_step`` draws candidate starts for each example,
+    computes the model's loss there as at inference (no dropout, no gradient), crops the window of
+    highest loss, and hands it to Keras's own step: weighting, loss scaling and metrics stay
+    Keras's. ``test_step`` does the same with the validation strategy. ``predict`` reads the centre
+    window. The wrapped ``model`` shares its weights; ``save`` saves it alone, a plain Keras file.
+
+    Cost of a step with n candidates: n forward passes (none for n = 1) and a training step.
+
+    Args:
+        model: any Keras model (B, L, channels) -> (B, K) with one input and one output. If it is
+            compiled, the trainer starts out compiled alike, with a fresh optimizer.
+        strategy: NoShift, RandomShift or WorstShift, for training.
+        validation_strategy: for ``evaluate`` and validation data; None: the training strategy, as
+            in the paper.
+        window: the model's input length L, where that is free or not known.
+        max_shift: the largest absolute shift, in bp; None: every start.
+
+    Raises:
+        InputError: the model's input does not fit; on the first batch, if the sequences do not.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: ShiftStrategy,
+        validation_strategy: ShiftStrategy | None = None,
+        *,
+        window: int | None = None,
+        max_shift: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.window = input_window(model, window)
+        self.max_shift = max_shift
+        self.model = model
+        self.strategy = strategy
+        self.validation_strategy = validation_strategy or strategy
+        # Kept as attributes of a layer, the states of the draws are variables of the compiled step.
+        self.seed_generators = [
+            s.seed_generator
+            for s in dict.fromkeys((self.strategy, self.validation_strategy))
+            if s.seed_generator is not None
+        ]
+        if getattr(model, "compiled", False):
+            with contextlib.suppress(TypeError, ValueError):  # custom parts that Keras can't copy
+                self.compile_from_config(model.get_compile_config())
+
+    @property
+    def input_shape(self) -> tuple[None, int, None]:
+        """(None, L, None): what the wrapped model reads; longer sequences are cropped."""
+        return (None, self.window, None)
+
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """Predictions of the wrapped model at the centre window."""
+        x = ops.cast(x, self.model.compute_dtype)
+        windows = self._windows(x)
+        if windows.slack:
+            x = x[:, windows.centre : windows.centre + windows.window]
+        return self.model(x, training=training)
+
+    def train_step(self, data):
+        """One step on the windows that the training strategy chooses."""
+        return super().train_step(self._shifted(data, self.strategy))
+
+    def test_step(self, data):
+        """One evaluation step on the windows that the validation strategy chooses."""
+        return super().test_step(self._shifted(data, self.validation_strategy))
+
+    def save(self, filepath, overwrite: bool = True, **kwargs) -> None:
+        """Saves the wrapped model, which any Keras reads without this package."""
+        self.model.save(filepath, overwrite=overwrite, **kwargs)
+
+    def _windows(self, x: Tensor) -> WindowRange:
+        if len(x.shape) != 3 or x.shape[1] is None:
+            raise InputError(
+                f"sequences {tuple(x.shape)}: want (batch, length, channels), the length known"
+            )
+        return WindowRange(int(x.shape[1]), self.window, self.max_shift)
+
+    def _shifted(self, data, strategy: ShiftStrategy):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        windows = self._windows(x)
+        candidates = strategy.candidates(ops.shape(x)[0], windows)
+        if candidates.shape[1] == 1:
+            starts = candidates[:, 0]
+        else:
+
+            def loss(windows):
+                windows = ops.cast(windows, self.model.compute_dtype)
+                return example_loss(self.loss, y, self.model(windows, training=False))
+
+            starts = strategy.choose(candidates, at_starts(loss, x, candidates, windows), windows)
+        return crop(x, starts, windows), y, sample_weight
