@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfbs_shift
+from tfbs_shift import sequences
 from tfbs_shift.data import Examples
 from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
@@ -69,8 +70,8 @@ def train(
             f"{validation.source}: {validation.length} bp, but the training sequences have "
             f"{training.length}"
         )
-    centre = training.x[:8, windows.centre : windows.centre + window]
-    outputs = Outputs.of(model, centre)
+    centre = training.codes[:8, windows.centre : windows.centre + window]
+    outputs = Outputs.of(model, sequences.one_hot(centre))
     batches = [
         dataclasses.replace(part, y=outputs.labels(part.y, len(part))).as_dataset(
             batch_size, shuffle=shuffle, seed=seed
@@ -117,8 +118,9 @@ class _KeepBest(keras.callbacks.Callback):
         self.best = float("inf")
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs["val_loss"] < self.best:
-            self.best = logs["val_loss"]
+        loss = logs.get("val_loss", float("nan"))  # absent when the epoch was cut short
+        if loss < self.best:
+            self.best = loss
             with replacing(self.path) as file:
                 self.model.save(file)
 

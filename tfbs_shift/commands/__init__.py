@@ -40,11 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(words)
+        return dispatch(words)
     except InputError as error:
         return _fail(str(error))
     except absl_flags.Error as error:
-        return _fail(f"{str(error).strip()}  (tfbs-shift {words[0]} --help lists the flags)")
+        message = str(error).removeprefix("ERROR:: ")
+        return _fail(f"{message} (tfbs-shift {words[0]} --help lists the flags)")
     except BrokenPipeError:  # the reader of our output, head say, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _main(words: list[str]) -> int:
+def dispatch(words: list[str]) -> int:
+    """Runs one command, like :func:`main`, but raises what goes wrong."""
     if not words or words[0] in _HELP:
         print(_overview())
         return 0
@@ -71,9 +73,6 @@ def _main(words: list[str]) -> int:
         raise InputError(f"no command {name!r}: {hint}")
     command = importlib.import_module(f"{__name__}.{name}")
     flags = absl_flags.FlagValues()
-    absl_flags.DEFINE_multi_string(
-        "flagfile", None, "Read flags from this file, one --flag=value a line.", flag_values=flags
-    )
     command.define(flags)
     if any(word in _HELP for word in words[1:]):
         print(_help(name, command.__doc__, flags))
@@ -111,17 +110,14 @@ def _overview() -> str:
 
 def _help(name: str, doc: str, flags: absl_flags.FlagValues) -> str:
     lines = [f"usage: tfbs-shift {name} [--flag=value ...]", "", doc.strip(), "", "flags:"]
-    for flag in (flags[key] for key in _in_order(flags)):
+    for flag in map(flags.__getitem__, flags):
         default = (
             "" if flag.default is None else f" (default: {flag.default_as_str.strip(chr(39))})"
         )
-        kind = f"[no]{flag.name}" if flag.boolean else f"{flag.name}"
-        text = textwrap.wrap(f"{flag.help}{default}", 78)
-        lines += [f"  --{kind}", *(f"      {line}" for line in text)]
+        lines += _flag_help(f"[no]{flag.name}" if flag.boolean else flag.name, flag.help + default)
+    lines += _flag_help("flagfile", "Read flags from this file; those given after it override.")
     return "\n".join(lines)
 
 
-def _in_order(flags: absl_flags.FlagValues) -> list[str]:
-    """Flag names as defined, --flagfile last."""
-    names = [name for name in flags if name != "flagfile"]
-    return [*names, "flagfile"]
+def _flag_help(name: str, text: str) -> list[str]:
+    return [f"  --{name}", *(f"      {line}" for line in textwrap.wrap(text, 78))]

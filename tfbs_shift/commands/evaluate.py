@@ -47,7 +47,11 @@ def run(flags: absl_flags.FlagValues) -> None:
     if not flags.strategies:
         raise InputError("--strategies: want one or more of none, random, worst, worst_of_<n>")
 
-    from tfbs_shift import data, evaluate, models, reports, runs
+    from tfbs_shift import data
+
+    examples = data.load(flags.data, flags.split)  # before TensorFlow's seconds: it may be wrong
+
+    from tfbs_shift import evaluate, models, reports, runs
     from tfbs_shift.strategies import strategy
 
     chosen = [
@@ -60,7 +64,6 @@ def run(flags: absl_flags.FlagValues) -> None:
         for name in flags.strategies
     ]
     model = models.load(flags.model)
-    examples = data.load(flags.data, flags.split)
     found = evaluate(
         model,
         examples.x,

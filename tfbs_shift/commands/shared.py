@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,8 @@ def require(flags: absl_flags.FlagValues, *names: str) -> None:
     """Raises InputError for the first flag that was not given."""
     for name in names:
         if flags[name].value is None:
-            raise InputError(f"--{name} is needed: {flags[name].help.partition('.')[0]}")
+            what = re.split(r"[:.] |[:.]$", flags[name].help)[0]
+            raise InputError(f"--{name} is needed: {what[0].lower()}{what[1:]}")
 
 
 def flagfile(flags: absl_flags.FlagValues, *but: str) -> str:
@@ -45,7 +47,7 @@ def flagfile(flags: absl_flags.FlagValues, *but: str) -> str:
     lines = []
     for name in flags:
         flag = flags[name]
-        if name in ("flagfile", *but) or flag.value is None:
+        if name in but or flag.value is None:
             continue
         lines.append(f"--{name}={_absolute(flag.value)}" if name in _PATHS else flag.serialize())
     return "\n".join(lines) + "\n"

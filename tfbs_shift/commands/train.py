@@ -73,20 +73,29 @@ def run(flags: absl_flags.FlagValues) -> None:
     if flags.tries is not None and flags.strategy != "worst":
         raise InputError(f"--tries={flags.tries}: only with --strategy=worst")
 
+    from tfbs_shift import data
+    from tfbs_shift.windows import WindowRange
+
+    parts = [data.load(flags.data, split) for split in ("train", "valid")]
+    length = parts[0].length
+    if flags.model == "cnn":
+        window = flags.window or length
+        WindowRange(length, window, flags.max_shift)  # complains before anything is written
+
     import keras
 
-    from tfbs_shift import data, models, runs
+    from tfbs_shift import models, runs
     from tfbs_shift.models.outputs import input_window
     from tfbs_shift.strategies import strategy
 
     keras.utils.set_random_seed(flags.seed)
-    parts = [data.load(flags.data, split) for split in ("train", "valid")]
     if flags.model == "cnn":
-        window = flags.window or parts[0].length
-        model = models.cnn(window, classes=parts[0].y.shape[1], regularized=flags.regularize)
+        classes = parts[0].y.shape[1]
+        model = models.cnn(window, classes=classes, regularized=flags.regularize)
     else:
         model = models.load(flags.model)
         window = input_window(model, flags.window)
+        WindowRange(length, window, flags.max_shift)
     lines = runs.provenance(*parts)
     repeat = f"repeat with: tfbs-shift train --flagfile={out / 'flags.txt'} --out=ANOTHER_FOLDER"
     with replacing(out / "flags.txt") as file:

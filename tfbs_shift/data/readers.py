@@ -126,8 +126,8 @@ def read_npz(path: Path, split: str) -> Examples:
         raise
     except (zipfile.BadZipFile, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"{path}: not a whole .npz file of plain arrays ({error})") from error
-    x = x[:, 0] if x.ndim == 4 and x.shape[1] == 1 else x
-    if x.ndim != 3 or x.shape[2] != 4 or y.ndim != 2 or len(x) != len(y) or not x.size:
+    fits = x.ndim == 3 or (x.ndim == 4 and x.shape[1] == 1)
+    if not fits or x.shape[-1] != 4 or y.ndim != 2 or len(x) != len(y) or not x.size:
         raise InputError(
             f"{path}: {names[0]} {x.shape} and {names[1]} {y.shape}: "
             "want x (N, W, 4) or (N, 1, W, 4) and y (N, K)"
@@ -135,7 +135,7 @@ def read_npz(path: Path, split: str) -> Examples:
     if not ((y == 0) | (y == 1)).all():
         raise InputError(f"{path}: {names[1]}: labels must be 0 or 1")
     try:
-        codes = sequences.from_one_hot(x)
+        codes = sequences.from_one_hot(x[:, 0] if x.ndim == 4 else x)
     except InputError as error:
         raise InputError(f"{path}: {names[0]}: {error}") from error
     return Examples(codes, y.astype(np.uint8), source=str(path))

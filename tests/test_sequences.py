@@ -1,0 +1,101 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tfbs_shift import InputError, sequences
+
+dna = st.text("ACGTN", min_size=1, max_size=60)
+
+
+def test_codes_by_hand():
+    assert sequences.encode("ACGTacgtNn").tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4, 4]
+    assert sequences.encode("ACGT", "AGCT").tolist() == [0, 2, 1, 3]
+    assert sequences.encode(["AC", "GT"]).tolist() == [[0, 1], [2, 3]]
+    assert sequences.encode("RYSWKMBDHVryswkmbdhv").tolist() == [4] * 20
+
+
+def test_one_hot_by_hand():
+    x = sequences.one_hot(sequences.encode("GATN"))
+    assert x.dtype == np.uint8
+    assert x.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
+
+
+@given(dna, st.sampled_from(["ACGT", "AGCT"]))
+def test_round_trips(text, alphabet):
+    codes = sequences.encode(text, alphabet)
+    assert sequences.decode(codes, alphabet) == text
+    assert np.array_equal(sequences.from_one_hot(sequences.one_hot(codes)), codes)
+    x = sequences.one_hot(codes)
+    other = sequences.reorder(x, alphabet, "TGCA")
+    assert sequences.decode(sequences.from_one_hot(other), "TGCA") == text
+
+
+@given(dna, st.sampled_from(["ACGT", "AGCT"]))
+def test_reverse_complement(text, alphabet):
+    expected = text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    codes = sequences.encode(text, alphabet)
+    assert (
+        sequences.decode(sequences.reverse_complement_codes(codes, alphabet), alphabet) == expected
+    )
+    x = sequences.reverse_complement(sequences.one_hot(codes), alphabet)
+    assert sequences.decode(sequences.from_one_hot(x), alphabet) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("ACGU", "letter 'U' at position 4: RNA? write T for U"),
+        ("AC-T", "letter '-' at position 3"),
+        ("ACÄT", "letter 'Ä' at position 3"),
+        (["ACG", "AC"], "sequence 2: 2 bp, but sequence 1 has 3"),
+        (["ACG", "AXG"], "sequence 2: letter 'X' at position 2"),
+    ],
+)
+def test_encode_names_what_is_wrong(given, message):
+    with pytest.raises(InputError, match=message.replace("?", r"\?")):
+        sequences.encode(given)
+
+
+def test_not_one_hot():
+    with pytest.raises(InputError, match="single 1"):
+        sequences.from_one_hot(np.ones((3, 4)))
+    with pytest.raises(InputError, match="single 1"):
+        sequences.from_one_hot(np.full((3, 4), 0.25))
+    with pytest.raises(InputError, match="shape"):
+        sequences.from_one_hot(np.zeros((4, 3)))
+
+
+def pairs(codes):
+    return Counter(zip(codes[:-1].tolist(), codes[1:].tolist(), strict=True))
+
+
+@given(st.text("ACGTN", max_size=80), st.integers(0, 99))
+def test_shuffle_keeps_every_dinucleotide(text, seed):
+    codes = sequences.encode(text)
+    shuffled = sequences.dinucleotide_shuffle(codes, np.random.default_rng(seed))
+    assert pairs(shuffled) == pairs(codes)
+    assert shuffled[:1].tolist() == codes[:1].tolist()
+
+
+def test_shuffle_is_uniform():
+    """Every sequence with these dinucleotides, found by exhaustion, comes up equally often."""
+    codes = sequences.encode("ACAGACTA")
+    wanted = pairs(codes)
+
+    def walks(path, left):
+        if not left:
+            yield tuple(path)
+        for a, b in left:
+            if a == path[-1]:
+                yield from walks([*path, b], left - Counter([(a, b)]))
+
+    possible = sorted(set(walks([int(codes[0])], wanted)))
+    rng = np.random.default_rng(0)
+    draws = 300 * len(possible)
+    seen = Counter(tuple(sequences.dinucleotide_shuffle(codes, rng).tolist()) for _ in range(draws))
+    assert sorted(seen) == possible
+    assert stats.chisquare([seen[walk] for walk in possible]).pvalue > 1e-3
