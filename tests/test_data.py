@@ -1,5 +1,6 @@
 import gzip
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -213,11 +214,17 @@ def test_synthetic_pairs_are_shuffles():
     assert examples.y[:4].tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
     for bound, shuffled in zip(examples.codes[::2], examples.codes[1::2], strict=True):
         assert not np.array_equal(bound, shuffled)
-        assert Counter(zip(bound[:-1], bound[1:], strict=True)) == Counter(
-            zip(shuffled[:-1], shuffled[1:], strict=True)
-        )
+        assert Counter(pairwise(bound)) == Counter(pairwise(shuffled))
     assert np.array_equal(examples.codes, data.synthetic(50, seed=3).codes)
     assert not np.array_equal(examples.codes, data.synthetic(50, seed=4).codes)
+
+
+def test_written_zeng_files_read_back(tmp_path):
+    examples = data.synthetic(10, length=40)
+    data.write_zeng(examples, tmp_path / "test.data")
+    again = data.load(tmp_path)
+    for column in ("codes", "y", "names"):
+        assert np.array_equal(getattr(again, column), getattr(examples, column))
 
 
 def test_synthetic_sites_follow_the_matrix():

@@ -91,7 +91,7 @@ def test_input_window():
     assert input_window(functional(), WINDOW) == WINDOW
     assert input_window(functional(window=None), 7) == 7
     assert input_window(Subclassed(), 7) == 7
-    with pytest.raises(InputError, match="window 7: but model 'functional.*' reads 12 bp"):
+    with pytest.raises(InputError, match=r"window 7: but model 'functional.*' reads 12 bp"):
         input_window(functional(), 7)
     for free in (functional(window=None), Subclassed(), sequential(built=False)):
         with pytest.raises(InputError, match="its input length is free: give window"):

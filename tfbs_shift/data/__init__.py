@@ -2,6 +2,7 @@
 
 from tfbs_shift.data.examples import Examples, Intervals
 from tfbs_shift.data.loading import load
+from tfbs_shift.data.readers import write_zeng
 from tfbs_shift.data.synthetic import synthetic
 
-__all__ = ["Examples", "Intervals", "load", "synthetic"]
+__all__ = ["Examples", "Intervals", "load", "synthetic", "write_zeng"]

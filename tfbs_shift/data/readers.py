@@ -45,6 +45,14 @@ def read_zeng(path: Path) -> Examples:
     return _examples(path, rows, labels, names)
 
 
+def write_zeng(examples: Examples, path: Path) -> None:
+    """Writes two-class examples with names as :func:`read_zeng` reads them, plain."""
+    letters = sequences.decode(examples.codes)
+    with path.open("w") as file:
+        for name, sequence, label in zip(examples.names, letters, examples.y[:, 1], strict=True):
+            file.write(f">{name} {sequence} {label}\n")
+
+
 def read_csv(path: Path) -> Examples:
     """A CSV (``.csv``) or TSV (``.tsv``) with the columns ``sequence`` and ``label``.
 

@@ -1,0 +1,230 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfbs_shift
+from tfbs_shift import data, models, scan, sequences
+from tfbs_shift.commands import COMMANDS, main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def write_csv(path, examples):
+    rows = zip(sequences.decode(examples.codes), examples.y[:, 1], strict=True)
+    path.write_text("sequence,label\n" + "".join(f"{s},{label}\n" for s, label in rows))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for split, count, seed in (("train", 40, 0), ("test", 30, 1)):
+        write_csv(folder / f"{split}.csv", data.synthetic(count, length=40, seed=seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "worst"
+    words = ["--window=36", "--strategy=worst", "--tries=2", "--epochs=2", "--learning_rate=1e-3"]
+    assert main(["train", f"--data={folder}", *words, f"--out={out}"]) == 0
+    return out
+
+
+def fails(capsys, *words) -> str:
+    """Runs a command that must end with status 1 and one line; returns the line."""
+    assert main(list(words)) == 1
+    err = capsys.readouterr().err
+    lines = [line for line in err.splitlines() if line.startswith("tfbs-shift: ")]
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def test_train_writes_a_run(trained, folder):
+    files = {str(p.relative_to(trained)) for p in trained.rglob("*") if p.is_file()}
+    assert files == {"model.keras", "flags.txt", "history.csv", "checkpoints/best.keras"}
+    history = (trained / "history.csv").read_text().splitlines()
+    assert len(history) == 3
+    assert set(history[0].split(",")) >= {"epoch", "loss", "val_loss", "accuracy", "learning_rate"}
+    assert models.load(trained).input_shape == (None, 36, 4)
+    flags = (trained / "flags.txt").read_text()
+    assert f"--data={folder}" in flags
+    assert re.search(r"# .*TensorFlow .*Keras ", flags)
+    assert "--out" not in [line.split("=")[0] for line in flags.splitlines()]
+
+
+def test_flags_repeat_the_run(trained, tmp_path):
+    again = tmp_path / "again"
+    assert main(["train", f"--flagfile={trained / 'flags.txt'}", f"--out={again}"]) == 0
+    assert (again / "history.csv").read_text() == (trained / "history.csv").read_text()
+    pairs = zip(models.load(again).get_weights(), models.load(trained).get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+    settings = [
+        [line for line in (run / "flags.txt").read_text().splitlines() if line.startswith("--")]
+        for run in (again, trained)
+    ]
+    assert settings[0] == settings[1]
+
+
+def test_training_goes_on_from_a_file(trained, folder, tmp_path):
+    out = tmp_path / "more"
+    words = [f"--model={trained / 'model.keras'}", "--epochs=1", f"--data={folder}"]
+    assert main(["train", *words, f"--out={out}"]) == 0
+    assert models.load(out).input_shape == (None, 36, 4)
+
+
+def test_evaluate_writes_an_audit(trained, folder, tmp_path, capsys):
+    out = tmp_path / "audit"
+    words = [f"--model={trained}", f"--data={folder}", "--strategies=none,random,worst,worst_of_2"]
+    assert main(["evaluate", *words, f"--out={out}"]) == 0
+    printed = capsys.readouterr().out
+    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert files == {
+        "robustness.json", "robustness.csv", "report.html", "shifts.npz",
+        "plots/curve.png", "plots/profile.png",
+    }  # fmt: skip
+    figures = json.loads((out / "robustness.json").read_text())
+    assert (figures["examples"], figures["window"], figures["sequence_length"]) == (60, 36, 40)
+    assert figures["shifts"] == [-2, -1, 0, 1, 2]
+    assert list(figures["strategies"]) == ["none", "random", "worst", "worst_of_2"]
+    assert [point["max_shift"] for point in figures["curve"]] == [0, 1, 2]
+    examples = data.load(folder)
+    reference = scan(models.load(trained), examples.x, examples.y)
+    with np.load(out / "shifts.npz") as arrays:
+        assert np.allclose(arrays["loss"], reference.loss, atol=1e-6)
+        assert np.array_equal(arrays["worst_start"], reference.worst_start)
+        assert arrays["right"].mean(axis=0)[2] == figures["strategies"]["none"]["accuracy"]
+    for name in ("none", "random", "worst"):
+        assert f"{figures['strategies'][name]['accuracy']:.4f}" in printed
+    rows = (out / "robustness.csv").read_text().splitlines()
+    assert rows[0] == "strategy,accuracy,loss"
+    assert [row.split(",")[0] for row in rows[1:]] == [
+        *figures["strategies"],
+        "averaged_over_shifts",
+    ]
+    # into the same folder again: replaced, and nothing temporary left
+    assert main(["evaluate", *words, "--max_shift=1", f"--out={out}"]) == 0
+    assert {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()} == files
+    assert json.loads((out / "robustness.json").read_text())["shifts"] == [-1, 0, 1]
+
+
+def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
+    out = tmp_path / "audit"
+    assert main(["evaluate", f"--model={trained}", f"--data={folder}", f"--out={out}"]) == 0
+    page = (out / "report.html").read_text()
+    figures = json.loads((out / "robustness.json").read_text())
+    for name in ("none", "random", "worst"):
+        assert f"<td>{figures['strategies'][name]['accuracy']:.4f}</td>" in page
+    assert page.count('<svg role="img" aria-label="Accuracy') == 2
+    linked = set(re.findall(r'(?:src|href)="([^"]+)"', page))
+    assert all(link.startswith("#") for link in linked)  # nothing outside the file
+    assert f"--data={folder}" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "no command 'trian': did you mean train?"),
+        (["frobnicate"], "no command 'frobnicate': want demo, train, evaluate"),
+        (["train", "--epoch=3"], "Unknown command line flag 'epoch'. Did you mean: epochs ?"),
+        (["train"], "--data is needed: labelled sequences"),
+        (["train", "--data=/nowhere", "--out={tmp}/o"], "/nowhere: no such file or folder"),
+        (["train", "--data={data}"], "--out is needed: run folder to write"),
+        (["train", "--data={data}", "--out={tmp}/o", "--window=99"], "window 99: longer than"),
+        (["train", "--data={data}", "--out={tmp}/o", "--tries=3"], "only with --strategy=worst"),
+        (["train", "--data={data}", "--out={tmp}/o", "--model=x.keras"], "x.keras: no such file"),
+        (["train", "--data={data}", "--out={tmp}/o", "extra"], "not know what to do with 'extra'"),
+        (["train", "--epochs=0"], "--epochs=0"),
+        (["train", "--strategy=best"], "should be one of <none|random|worst>"),
+        (["train", "--flagfile=/nowhere"], "Unable to open flagfile"),
+        (["train", "--data={data}", "--out={run}"], "holds a finished run"),
+        (["evaluate", "--model={run}", "--data={data}"], "--out is needed"),
+        (["evaluate", "--model={run}", "--data={data}", "--out={tmp}/o", "--strategies=best"],
+         "strategy 'best'"),
+        (["evaluate", "--model={run}", "--data={data}", "--out={tmp}/o", "--strategies="],
+         "--strategies: want one or more"),
+        (["evaluate", "--model={run}", "--data={data}", "--out={tmp}/o", "--window=10"],
+         "window 10: but model 'cnn' reads 36 bp"),
+        (["evaluate", "--model={data}", "--data={data}", "--out={tmp}/o"], "no model.keras"),
+        (["demo", "--out={data}"], "not empty, and no earlier demo"),
+    ],
+)  # fmt: skip
+def test_mistakes(words, message, folder, trained, tmp_path, capsys):
+    words = [word.format(data=folder, run=trained, tmp=tmp_path) for word in words]
+    assert message in fails(capsys, *words)
+    assert not (tmp_path / "o").exists()  # nothing half-written
+
+
+def test_an_output_that_cannot_be_written(trained, folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "audit"
+    line = fails(capsys, "evaluate", f"--model={trained}", f"--data={folder}", f"--out={out}")
+    assert str(tmp_path / "file") in line
+
+
+def test_help(capsys):
+    assert main([]) == 0
+    overview = capsys.readouterr().out
+    assert all(f"  {name} " in overview for name in COMMANDS)
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        page = capsys.readouterr().out
+        assert f"tfbs-shift {name} --" in page  # an example
+        assert "--out" in page
+    assert "--[no]regularize" in _help(capsys, "train")
+    assert "(default: 5e-05)" in _help(capsys, "train")
+    assert main(["--version"]) == 0
+    assert tfbs_shift.__version__ in capsys.readouterr().out
+
+
+def _help(capsys, name):
+    main([name, "--help"])
+    return capsys.readouterr().out
+
+
+def test_help_loads_no_tensorflow():
+    code = (
+        "import sys; from tfbs_shift.commands import main\n"
+        "for words in (['--help'], ['train', '--help'], ['train', '--data=/nowhere', '--out=x']):\n"
+        "    main(words)\n"
+        "loaded = {'tensorflow', 'keras', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_import_is_lazy_but_complete():
+    for name in tfbs_shift.__all__:
+        assert getattr(tfbs_shift, name) is not None
+    assert set(tfbs_shift.__all__) <= set(dir(tfbs_shift))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tfbs_shift.nothing
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.flags")), ids=lambda p: p.stem)
+def test_configs_are_read(config, tmp_path, capsys):
+    """Each flagfile parses; the run stops at the data that is not there."""
+    line = fails(capsys, "train", f"--flagfile={config}", "--data=/nowhere", f"--out={tmp_path}")
+    assert "/nowhere: no such file or folder" in line
+
+
+@pytest.mark.slow
+def test_demo(tmp_path, capsys):
+    """The whole demo: training against the worst shift holds up where centre training falls."""
+    out = tmp_path / "demo"
+    assert main(["demo", f"--out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert "SYNTHETIC" in printed
+    none, worst = (
+        json.loads((out / name / "audit" / "robustness.json").read_text())["strategies"]
+        for name in ("none", "worst")
+    )
+    assert none["none"]["accuracy"] > 0.75
+    assert none["worst"]["accuracy"] < none["none"]["accuracy"] - 0.03
+    assert worst["worst"]["accuracy"] > none["worst"]["accuracy"] + 0.03
+    assert (out / "report.html").read_text().count("<svg") == 1
+    assert (out / "plots" / "curve.png").stat().st_size > 5000

@@ -1,0 +1,294 @@
+import keras
+import numpy as np
+import pytest
+
+from tfbs_shift import (
+    InputError,
+    NoShift,
+    RandomShift,
+    ShiftTrainer,
+    WorstShift,
+    data,
+    models,
+    scan,
+)
+
+from .conftest import (
+    WINDOW,
+    ZOO,
+    Subclassed,
+    functional,
+    random_labels,
+    random_sequences,
+    sequential,
+)
+
+SLACK = 5
+BATCH = 8
+
+
+@pytest.fixture
+def batch(rng):
+    x = random_sequences(rng, BATCH, WINDOW + SLACK)
+    return x, random_labels(rng, BATCH, 2, "categorical").astype("float32")
+
+
+def cropped(x, starts):
+    return np.stack([row[s : s + WINDOW] for row, s in zip(x, starts, strict=True)]).astype("f4")
+
+
+def weights_after_a_plain_step(model, x, y, **options):
+    model.compile(keras.optimizers.SGD(0.5), "categorical_crossentropy")
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, **options)
+    return model.get_weights()
+
+
+def weights_after_a_shifted_step(model, strategy, x, y, jit=False, **options):
+    trainer = ShiftTrainer(model, strategy)
+    trainer.compile(keras.optimizers.SGD(0.5), "categorical_crossentropy", jit_compile=jit)
+    trainer.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, **options)
+    return model.get_weights()
+
+
+def assert_same(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.allclose(a, b, atol=1e-6)
+
+
+def copies(make=functional):
+    one, other = make(), make()
+    other.set_weights(one.get_weights())
+    return one, other
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_step_on_the_worst_window_is_keras_own_step_there(batch, jit):
+    """The starts come from scan; the step from Keras on windows cropped by numpy."""
+    x, y = batch
+    ours, theirs = copies()
+    starts = scan(theirs, x, y).worst_start
+    assert len(set(starts)) > 1
+    expected = weights_after_a_plain_step(theirs, cropped(x, starts), y)
+    assert_same(weights_after_a_shifted_step(ours, WorstShift(), x, y, jit), expected)
+
+
+@pytest.mark.parametrize("tries", [2, 4])
+def test_a_step_on_the_worst_of_n(batch, tries):
+    x, y = batch
+    ours, theirs = copies()
+    losses = scan(theirs, x, y).loss
+    drawn = np.asarray(WorstShift(tries, seed=9).candidates(BATCH, scan(theirs, x, y).windows))
+    worst = np.take_along_axis(losses, drawn, axis=1).argmax(axis=1)
+    expected = weights_after_a_plain_step(theirs, cropped(x, drawn[range(BATCH), worst]), y)
+    assert_same(weights_after_a_shifted_step(ours, WorstShift(tries, seed=9), x, y), expected)
+
+
+def test_the_worst_is_chosen_by_the_loss_that_is_trained(batch):
+    """With the labels turned round by the loss, the other end of the ranking is the worst."""
+    x, y = batch
+
+    def turned(y, p):
+        return keras.losses.categorical_crossentropy(1 - y, p)
+
+    model = functional()
+    trainer = ShiftTrainer(model, WorstShift())
+    trainer.compile("sgd", turned)
+    assert trainer.evaluate(x, y, verbose=0) == pytest.approx(
+        scan(model, x, 1 - y).worst_loss.mean(), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("weighting", ["sample", "class"])
+@pytest.mark.parametrize("shift", ["none", "worst"])
+def test_weights_stay_keras_business(batch, weighting, shift):
+    x, y = batch
+    ours, theirs = copies()
+    options = (
+        {"sample_weight": np.linspace(0, 3, BATCH)}
+        if weighting == "sample"
+        else {"class_weight": {0: 0.25, 1: 4.0}}
+    )
+    strategy = NoShift() if shift == "none" else WorstShift()
+    starts = scan(theirs, x, y).worst_start if shift == "worst" else [SLACK // 2] * BATCH
+    expected = weights_after_a_plain_step(theirs, cropped(x, starts), y, **options)
+    assert_same(weights_after_a_shifted_step(ours, strategy, x, y, **options), expected)
+    unweighted = weights_after_a_plain_step(copies()[1], cropped(x, starts), y)
+    assert not all(np.allclose(a, b) for a, b in zip(expected, unweighted, strict=True))
+
+
+@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("jit", [False, True])
+def test_anybodys_model_trains(name, jit, rng):
+    model, loss, width, window = ZOO[name]()
+    x = random_sequences(rng, 20, WINDOW + SLACK)
+    y = random_labels(rng, 20, width, loss)
+    trainer = ShiftTrainer(model, WorstShift(), RandomShift(1), window=window)
+    trainer.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"], jit_compile=jit)
+    history = trainer.fit(x, y, batch_size=10, epochs=6, verbose=0, validation_data=(x, y)).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert history["val_loss"][-1] < history["val_loss"][0]
+    assert set(history) == {"accuracy", "loss", "val_accuracy", "val_loss"}
+    found = scan(trainer, x, y)
+    assert trainer.predict(x, verbose=0).shape == (20, width)
+    audit = ShiftTrainer(model, WorstShift(), window=window)
+    audit.compile("sgd", loss, jit_compile=jit)
+    assert audit.evaluate(x, y, batch_size=10, verbose=0) == pytest.approx(
+        found.worst_loss.mean(), abs=1e-5
+    )
+
+
+def test_validation_is_shifted_by_its_own_strategy(batch):
+    x, y = batch
+    model = functional()
+    losses = scan(model, x, y)
+    for validation, expected in (
+        (None, losses.worst_loss),  # like training, as in the paper
+        (WorstShift(), losses.worst_loss),
+        (NoShift(), losses.loss[:, SLACK // 2]),
+    ):
+        trainer = ShiftTrainer(model, WorstShift(), validation)
+        trainer.compile("sgd", "categorical_crossentropy")
+        assert trainer.evaluate(x, y, batch_size=3, verbose=0) == pytest.approx(
+            expected.mean(), abs=1e-5
+        )
+
+
+def test_bounds(batch):
+    x, y = batch
+    model = functional()
+    trainer = ShiftTrainer(model, WorstShift(), max_shift=1)
+    trainer.compile("sgd", "categorical_crossentropy")
+    expected = scan(model, x, y, max_shift=1).worst_loss.mean()
+    assert trainer.evaluate(x, y, verbose=0) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("strategy", [NoShift(), RandomShift(1), WorstShift(), WorstShift(3, 1)])
+def test_no_slack(strategy, rng):
+    """Sequences as long as the window: every strategy is plain training."""
+    x = random_sequences(rng, BATCH, WINDOW)
+    y = random_labels(rng, BATCH, 2, "categorical").astype("float32")
+    ours, theirs = copies()
+    expected = weights_after_a_plain_step(theirs, x.astype("float32"), y)
+    assert_same(weights_after_a_shifted_step(ours, strategy, x, y), expected)
+
+
+def test_random_shifts_differ_from_step_to_step(batch):
+    """A learning rate of 0 keeps the model: only the windows make the loss change."""
+    x, y = batch
+    trainer = ShiftTrainer(functional(), RandomShift(seed=1))
+    trainer.compile(keras.optimizers.SGD(0.0), "categorical_crossentropy")
+    losses = trainer.fit(x, y, epochs=5, shuffle=False, verbose=0).history["loss"]
+    assert len(set(losses)) == 5
+
+
+def train_a_run(strategy, seed):
+    keras.utils.set_random_seed(seed)
+    model = models.cnn(30)
+    examples = data.synthetic(24, length=36, seed=1)
+    trainer = ShiftTrainer(model, strategy(seed), RandomShift(seed + 1))
+    trainer.compile(
+        keras.optimizers.Adam(1e-3), "categorical_crossentropy", metrics=["accuracy"],
+        jit_compile=False,
+    )  # fmt: skip
+    batches = examples.as_dataset(16, shuffle=True, seed=seed)
+    history = trainer.fit(batches, validation_data=batches, epochs=2, shuffle=False, verbose=0)
+    return history.history, model.get_weights()
+
+
+@pytest.mark.parametrize("strategy", [RandomShift, lambda s: WorstShift(3, s)])
+def test_same_seed_same_run_to_the_bit(strategy):
+    (history, weights), (again, same) = train_a_run(strategy, 3), train_a_run(strategy, 3)
+    assert history == again
+    assert all(np.array_equal(a, b) for a, b in zip(weights, same, strict=True))
+    other, _ = train_a_run(strategy, 4)
+    assert other["loss"] != history["loss"]
+
+
+def test_tf_data_arrays_and_eager_agree(batch):
+    import tensorflow as tf
+
+    x, y = batch
+    one, other = copies()
+    third = keras.models.clone_model(one)
+    third.set_weights(one.get_weights())
+    expected = weights_after_a_shifted_step(one, WorstShift(), x, y)
+    for model, eager in ((other, False), (third, True)):
+        trainer = ShiftTrainer(model, WorstShift())
+        trainer.compile(
+            keras.optimizers.SGD(0.5), "categorical_crossentropy", run_eagerly=eager,
+            jit_compile=False,
+        )  # fmt: skip
+        trainer.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH), verbose=0)
+        assert_same(model.get_weights(), expected)
+
+
+def test_callbacks(batch, tmp_path):
+    """The checkpoint is a plain Keras model, and early stopping puts the best weights back."""
+    x, y = batch
+    model = functional()
+    trainer = ShiftTrainer(model, WorstShift())
+    trainer.compile(keras.optimizers.SGD(50.0), "categorical_crossentropy")  # gets worse
+    before = trainer.evaluate(x, y, verbose=0)
+    trainer.fit(
+        x, y, epochs=4, verbose=0, validation_data=(x, y),
+        callbacks=[
+            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True),
+            keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True),
+            keras.callbacks.CSVLogger(tmp_path / "history.csv"),
+        ],
+    )  # fmt: skip
+    saved = keras.models.load_model(tmp_path / "best.keras")
+    assert saved.input_shape == (None, WINDOW, 4)
+    assert_same(saved.get_weights(), model.get_weights())
+    assert before != pytest.approx(trainer.evaluate(x, y, verbose=0))
+    assert (tmp_path / "history.csv").read_text().startswith("epoch,loss,val_loss")
+
+
+def test_a_compiled_model_is_taken_as_compiled(batch):
+    x, y = batch
+    model = functional()
+    model.compile(keras.optimizers.SGD(0.25), "categorical_crossentropy", metrics=["accuracy"])
+    trainer = ShiftTrainer(model, NoShift())
+    assert float(trainer.optimizer.learning_rate) == 0.25
+    assert trainer.optimizer is not model.optimizer
+    assert set(trainer.fit(x, y, verbose=0).history) == {"accuracy", "loss"}
+    plain = model.evaluate(x[:, 2 : 2 + WINDOW].astype("f4"), y, verbose=0)
+    assert trainer.evaluate(x, y, verbose=0) == pytest.approx(plain, abs=1e-6)
+
+
+def test_predict_reads_the_centre_window_or_a_window(batch):
+    x, _ = batch
+    model = sequential()
+    trainer = ShiftTrainer(model, WorstShift())
+    centre = x[:, 2 : 2 + WINDOW].astype("float32")
+    expected = model.predict(centre, verbose=0)
+    assert np.allclose(trainer.predict(x, verbose=0), expected, atol=1e-6)
+    assert np.allclose(trainer.predict(centre, verbose=0), expected, atol=1e-6)
+
+
+def test_dropout_does_not_choose(rng):
+    """The attack sees the model as at inference: with dropout 0.5 it still finds scan's starts."""
+    x = random_sequences(rng, 30, WINDOW + SLACK)
+    y = random_labels(rng, 30, 2, "categorical")
+    model = Subclassed()
+    trainer = ShiftTrainer(model, WorstShift(), window=WINDOW)
+    trainer.compile("sgd", "categorical_crossentropy")
+    expected = scan(model, x, y, window=WINDOW).worst_start
+    shifted, _, _ = trainer._shifted((x, y), trainer.strategy)
+    assert np.array_equal(np.asarray(shifted), cropped(x, expected))
+
+
+def test_what_does_not_fit(batch):
+    x, y = batch
+    trainer = ShiftTrainer(functional(), WorstShift())
+    with pytest.raises(ValueError, match="compile"):
+        trainer.fit(x, y)
+    trainer.compile("sgd", "categorical_crossentropy")
+    with pytest.raises(InputError, match="window 12: longer than the sequences, which have 11"):
+        trainer.fit(x[:, :11], y, verbose=0)
+    with pytest.raises(InputError, match="its input length is free"):
+        ShiftTrainer(functional(window=None), NoShift())
+    bare = ShiftTrainer(functional(), WorstShift())
+    bare.compile("sgd")
+    with pytest.raises(InputError, match="no loss: give one to compile"):
+        bare.fit(x, y, verbose=0)
