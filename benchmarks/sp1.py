@@ -2,9 +2,9 @@
 
     python benchmarks/sp1.py --data=FOLDER --out=runs/sp1
 
-FOLDER holds the SP1 motif discovery set of Zeng et al. 2016 (HaibH1hescSp1Pcr1xUniPk: train.data and
-test.data, or the paper's authors' .npz). Runs the four configs/sp1_*.flags; a finished run in OUT is
-not run again. Figures go to OUT/<run>/audit, the table and the curve to OUT.
+FOLDER holds the SP1 motif discovery set of Zeng et al. 2016 (HaibH1hescSp1Pcr1xUniPk: train.data
+and test.data, or the paper's authors' .npz). Runs the four configs/sp1_*.flags; a finished run in
+OUT is not run again. Figures go to OUT/<run>/audit, the table and the curve to OUT.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def table(audits: dict[str, dict]) -> str:
     lines = ["| window | trained with | No Shift | Rnd | Worst |", "|---|---|---|---|---|"]
     for run, paper in PAPER.items():
         figures = audits[run]["strategies"]
-        cells = [
-            f"{figures[name]['accuracy']:.4f} / {theirs:.4f} ({figures[name]['accuracy'] - theirs:+.4f})"
-            for name, theirs in zip(STRATEGIES, paper, strict=False)
-        ]
+        cells = []
+        for name, theirs in zip(STRATEGIES, paper, strict=False):
+            ours = figures[name]["accuracy"]
+            cells.append(f"{ours:.4f} / {theirs:.4f} ({ours - theirs:+.4f})")
         cells += [""] * (len(STRATEGIES) - len(cells))
         name = run.rpartition("_")[2]
         lines.append(f"| {audits[run]['window']} | {name} | {' | '.join(cells)} |")

@@ -85,7 +85,7 @@ def test_evaluate_writes_an_audit(trained, folder, tmp_path, capsys):
     files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert files == {
         "robustness.json", "robustness.csv", "report.html", "shifts.npz",
-        "plots/curve.png", "plots/profile.png",
+        "plots/curve.png", "plots/profile.png", "flags.txt",
     }  # fmt: skip
     figures = json.loads((out / "robustness.json").read_text())
     assert (figures["examples"], figures["window"], figures["sequence_length"]) == (60, 36, 40)
@@ -109,6 +109,7 @@ def test_evaluate_writes_an_audit(trained, folder, tmp_path, capsys):
     # into the same folder again: replaced, and nothing temporary left
     assert main(["evaluate", *words, "--max_shift=1", f"--out={out}"]) == 0
     assert {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()} == files
+    assert "--max_shift=1" in (out / "flags.txt").read_text().splitlines()
     assert json.loads((out / "robustness.json").read_text())["shifts"] == [-1, 0, 1]
 
 

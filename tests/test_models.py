@@ -114,6 +114,13 @@ def test_outputs_are_understood(name, rng):
     assert outputs.exclusive == (name != "several sigmoids")
 
 
+def test_two_sigmoids_that_sum_to_one_are_no_softmax(rng):
+    """Fresh zero weights put both at 0.5; the layer says what they are."""
+    model = functional(2, "sigmoid")
+    model.layers[-1].set_weights([np.zeros((8, 2)), np.zeros(2)])
+    assert Outputs.of(model, random_sequences(rng, 6, WINDOW)).kind == "sigmoid"
+
+
 @pytest.mark.parametrize(
     "loss",
     [

@@ -166,6 +166,27 @@ def test_reads_what_can_be_sliced(tmp_path, rng):
     assert np.allclose(scan(model, x.astype("float64"), y).loss, reference, atol=1e-6)
 
 
+def test_sequences_are_read_block_by_block(rng):
+    class Recorder:
+        def __init__(self, x):
+            self.x, self.shape, self.read = x, x.shape, []
+
+        def __len__(self):
+            return len(self.x)
+
+        def __getitem__(self, rows):
+            self.read.append(len(self.x[rows]))
+            return self.x[rows]
+
+    x, y = random_sequences(rng, 70, 16), rng.integers(0, 2, 70)
+    stored = Recorder(x)
+    model = sequential()
+    assert np.allclose(
+        scan(model, stored, y, batch_size=16).loss, scan(model, x, y).loss, atol=1e-6
+    )
+    assert max(stored.read) == 16
+
+
 def test_what_does_not_fit(rng):
     x, y = random_sequences(rng, 4, 20), np.ones(4)
     model = sequential()

@@ -33,6 +33,7 @@ def train(
     validation_strategy: ShiftStrategy,
     out: Path,
     *,
+    flagfile: str,
     window: int,
     max_shift: int | None = None,
     epochs: int = 100,
@@ -41,7 +42,10 @@ def train(
     patience: int = 25,
     seed: int = 0,
 ) -> keras.Model:
-    """Trains as the paper does, and writes ``model.keras``, ``history.csv``, ``checkpoints/``.
+    """Trains as the paper does, into a run folder.
+
+    The folder gets ``flags.txt``, ``history.csv``, ``checkpoints/`` and, at the end,
+    ``model.keras``; nothing, if the arguments do not fit.
 
     Adam; early stopping on the validation loss, the best weights kept; the learning rate times
     0.25 after 5 epochs without a gain of 1e-4. Defaults are the paper's (PROTOCOL, small data).
@@ -51,6 +55,7 @@ def train(
         training, validation: examples of one length, ``window`` or more.
         strategy, validation_strategy: how windows are chosen.
         out: the run folder. ``checkpoints/best.keras`` is the best model so far at any moment.
+        flagfile: what ``flags.txt`` is to hold.
         window: bases the model reads.
         max_shift: the largest absolute shift, in bp; None: every start.
         epochs: at most.
@@ -86,6 +91,8 @@ def train(
         # XLA takes longer to compile on a CPU than it gains in a short run.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
     )
+    with replacing(out / "flags.txt") as file:
+        file.write_text(flagfile)
     trainer.fit(
         batches[0],
         validation_data=batches[1],

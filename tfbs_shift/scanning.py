@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from tfbs_shift.backend import compiled
 from tfbs_shift.errors import InputError
-from tfbs_shift.models.outputs import Outputs, example_loss, input_window
+from tfbs_shift.models.outputs import Outputs, example_loss, input_shape, input_window
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any
@@ -131,7 +131,7 @@ class ScanJob:
         if len(x.shape) != 3 or not x.shape[0]:
             raise InputError(f"sequences {tuple(x.shape)}: want (N, length, channels), N above 0")
         windows = WindowRange(int(x.shape[1]), input_window(model, window), max_shift)
-        channels = getattr(model, "input_shape", (None, None, None))[2]
+        channels = input_shape(model)[2]
         if channels not in (None, x.shape[2]):
             raise InputError(f"sequences {tuple(x.shape)}: the model reads {channels} channels")
         allowed = None if protect is None else windows.keeping(protect)

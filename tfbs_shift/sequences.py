@@ -57,8 +57,9 @@ def encode(sequences: str | Iterable[str], alphabet: str = ACGT) -> np.ndarray:
     >>> encode("ACgtN").tolist()
     [0, 1, 2, 3, 4]
     """
-    single = isinstance(sequences, str)
-    rows = [sequences] if single else list(sequences)
+    if isinstance(sequences, str):
+        return encode([sequences], alphabet)[0]
+    rows = list(sequences)
     if not rows:
         return np.zeros((0, 0), np.uint8)
     length = len(rows[0])
@@ -72,11 +73,11 @@ def encode(sequences: str | Iterable[str], alphabet: str = ACGT) -> np.ndarray:
     text = np.frombuffer("".join(rows).encode("ascii", "replace"), np.uint8)
     codes = _letter_codes(_check_alphabet(alphabet))[text].reshape(len(rows), length)
     if (codes == _BAD).any():
-        row, column = (int(i) for i in np.argwhere(codes == _BAD)[0])
-        letter = rows[row][column]
+        i, column = (int(index) for index in np.argwhere(codes == _BAD)[0])
+        letter = rows[i][column]
         hint = "RNA? write T for U" if letter in "Uu" else "want A, C, G, T, N or an IUPAC letter"
-        raise InputError(f"sequence {row + 1}: letter {letter!r} at position {column + 1}: {hint}")
-    return codes[0] if single else codes
+        raise InputError(f"sequence {i + 1}: letter {letter!r} at position {column + 1}: {hint}")
+    return codes
 
 
 def decode(codes: np.ndarray, alphabet: str = ACGT) -> str | list[str]:

@@ -26,6 +26,7 @@ class ShiftTrainer(keras.Model):
     highest loss, and hands it to Keras's own step: weighting, loss scaling and metrics stay
     Keras's. ``test_step`` does the same with the validation strategy. ``predict`` reads the centre
     window. The wrapped ``model`` shares its weights; ``save`` saves it alone, a plain Keras file.
+    A ``train_step`` of the wrapped model's own is not used.
 
     Cost of a step with n candidates: n forward passes (none for n = 1) and a training step.
 

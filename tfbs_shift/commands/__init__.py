@@ -75,14 +75,11 @@ def dispatch(words: list[str]) -> int:
     flags = absl_flags.FlagValues()
     command.define(flags)
     if any(word in _HELP for word in words[1:]):
-        print(_help(name, command.__doc__, flags))
+        print(_help(name, command.__doc__ or "", flags))
         return 0
     rest = flags(words)[1:]
     if rest:
         raise InputError(f"{name}: do not know what to do with {rest[0]!r}; flags begin with --")
-    # TensorFlow's start-up messages help nobody who did not ask for them.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GLOG_minloglevel", "3")
     command.run(flags)
     return 0
 
@@ -111,9 +108,8 @@ def _overview() -> str:
 def _help(name: str, doc: str, flags: absl_flags.FlagValues) -> str:
     lines = [f"usage: tfbs-shift {name} [--flag=value ...]", "", doc.strip(), "", "flags:"]
     for flag in map(flags.__getitem__, flags):
-        default = (
-            "" if flag.default is None else f" (default: {flag.default_as_str.strip(chr(39))})"
-        )
+        shown = (flag.default_as_str or "").strip("'")
+        default = f" (default: {shown})" if shown else ""
         lines += _flag_help(f"[no]{flag.name}" if flag.boolean else flag.name, flag.help + default)
     lines += _flag_help("flagfile", "Read flags from this file; those given after it override.")
     return "\n".join(lines)

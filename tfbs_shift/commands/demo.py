@@ -41,6 +41,7 @@ def run(flags: absl_flags.FlagValues) -> None:
     if out.exists() and any(out.iterdir()) and not marker.exists():
         raise InputError(f"--out={out}: not empty, and no earlier demo; choose another folder")
 
+    shared.load_keras()
     from tfbs_shift import commands, data, reports
 
     if out.exists():

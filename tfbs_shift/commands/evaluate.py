@@ -1,7 +1,8 @@
 """Audits a trained network: its accuracy when the window moves, exactly, with a report.
 
 The network is run at every start of its window. The folder gets robustness.json and .csv (the
-figures), report.html, plots/, and shifts.npz (the loss of every example at every start).
+figures), report.html, plots/, shifts.npz (the loss of every example at every start), and flags.txt
+(a flagfile that repeats the audit).
 
   tfbs-shift evaluate --model=runs/worst --data=FOLDER --out=audit
   tfbs-shift evaluate --model=mine.keras --data=bound.fa,unbound.fa --max_shift=10 --out=audit
@@ -16,6 +17,7 @@ from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
+from tfbs_shift.files import replacing
 
 
 def define(flags: absl_flags.FlagValues) -> None:
@@ -51,6 +53,7 @@ def run(flags: absl_flags.FlagValues) -> None:
 
     examples = data.load(flags.data, flags.split)  # before TensorFlow's seconds: it may be wrong
 
+    shared.load_keras()
     from tfbs_shift import evaluate, models, reports, runs
     from tfbs_shift.strategies import strategy
 
@@ -76,7 +79,10 @@ def run(flags: absl_flags.FlagValues) -> None:
         progress=sys.stderr.isatty(),
     )
     out = Path(flags.out).expanduser()
-    what_was_run = [*runs.provenance(examples), *shared.flagfile(flags, "out").splitlines()]
-    reports.write_audit(found, examples, out, title=Path(flags.model).name, about=what_was_run)
+    lines = runs.provenance(examples)
+    about = [*lines, "", *shared.flag_lines(flags)]
+    reports.write_audit(found, examples, out, title=Path(flags.model).name, about=about)
+    with replacing(out / "flags.txt") as file:
+        file.write_text(shared.flagfile("evaluate", flags, lines, out / "flags.txt"))
     print(reports.text_table({Path(flags.model).name: found.to_dict()}))
     print(f"wrote {out}: open {out / 'report.html'}")

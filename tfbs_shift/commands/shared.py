@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -42,15 +44,45 @@ def require(flags: absl_flags.FlagValues, *names: str) -> None:
             raise InputError(f"--{name} is needed: {what[0].lower()}{what[1:]}")
 
 
-def flagfile(flags: absl_flags.FlagValues, *but: str) -> str:
-    """The values as a flagfile, but for some; paths absolute, so that it works from anywhere."""
+def load_keras() -> None:
+    """Imports Keras and wakes its backend, its start-up messages kept off the terminal.
+
+    TensorFlow's C++ side writes them to standard error before any setting of its can stop them.
+    Somebody who has set TF_CPP_MIN_LOG_LEVEL wants to see what that level shows.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import keras
+
+        keras.ops.zeros(1)
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+def flag_lines(flags: absl_flags.FlagValues) -> list[str]:
+    """The values, but --out, as lines of a flagfile; paths absolute, to work from anywhere."""
     lines = []
     for name in flags:
         flag = flags[name]
-        if name in but or flag.value is None:
+        if name == "out" or flag.value is None:
             continue
-        lines.append(f"--{name}={_absolute(flag.value)}" if name in _PATHS else flag.serialize())
-    return "\n".join(lines) + "\n"
+        path = name in _PATHS and flag.value != flag.default  # the default model is no path
+        lines.append(f"--{name}={_absolute(flag.value)}" if path else flag.serialize())
+    return lines
+
+
+def flagfile(command: str, flags: absl_flags.FlagValues, about: list[str], path: Path) -> str:
+    """The text of a flagfile that repeats a call, to be written to ``path``; ``about`` as comments."""
+    repeat = f"repeat with: tfbs-shift {command} --flagfile={path} --out=ANOTHER_FOLDER"
+    comments = [f"# {line}" for line in [*about, repeat]]
+    return "\n".join([*comments, *flag_lines(flags)]) + "\n"
 
 
 _PATHS = ("data", "model")

@@ -17,7 +17,6 @@ from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
-from tfbs_shift.files import replacing
 
 
 def define(flags: absl_flags.FlagValues) -> None:
@@ -77,11 +76,11 @@ def run(flags: absl_flags.FlagValues) -> None:
     from tfbs_shift.windows import WindowRange
 
     parts = [data.load(flags.data, split) for split in ("train", "valid")]
-    length = parts[0].length
     if flags.model == "cnn":
-        window = flags.window or length
-        WindowRange(length, window, flags.max_shift)  # complains before anything is written
+        window = flags.window or parts[0].length
+        WindowRange(parts[0].length, window, flags.max_shift)  # before TensorFlow's seconds
 
+    shared.load_keras()
     import keras
 
     from tfbs_shift import models, runs
@@ -95,24 +94,22 @@ def run(flags: absl_flags.FlagValues) -> None:
     else:
         model = models.load(flags.model)
         window = input_window(model, flags.window)
-        WindowRange(length, window, flags.max_shift)
     lines = runs.provenance(*parts)
-    repeat = f"repeat with: tfbs-shift train --flagfile={out / 'flags.txt'} --out=ANOTHER_FOLDER"
-    with replacing(out / "flags.txt") as file:
-        file.write_text(
-            "".join(f"# {line}\n" for line in [*lines, repeat]) + shared.flagfile(flags, "out")
-        )
     print(*lines, sep="\n")
+    # Two strategies with seeds of their own: validation draws leave training's alone.
+    choosing, validating = (
+        strategy(flags.strategy, tries=flags.tries, seed=seed, protocol=flags.protocol)
+        for seed in (flags.seed, flags.seed + 1)
+    )
     try:
         runs.train(
             model,
-            *parts,
-            # Two strategies with seeds of their own: validation draws leave training's alone.
-            *(
-                strategy(flags.strategy, tries=flags.tries, seed=seed, protocol=flags.protocol)
-                for seed in (flags.seed, flags.seed + 1)
-            ),
+            parts[0],
+            parts[1],
+            choosing,
+            validating,
             out,
+            flagfile=shared.flagfile("train", flags, lines, out / "flags.txt"),
             window=window,
             max_shift=flags.max_shift,
             epochs=flags.epochs,

@@ -46,7 +46,9 @@ def read_zeng(path: Path) -> Examples:
 
 
 def write_zeng(examples: Examples, path: Path) -> None:
-    """Writes two-class examples with names as :func:`read_zeng` reads them, plain."""
+    """Writes two-class examples, which must have names, as :func:`read_zeng` reads them."""
+    if examples.names is None:
+        raise InputError(f"{examples.source}: no names to write")
     letters = sequences.decode(examples.codes)
     with path.open("w") as file:
         for name, sequence, label in zip(examples.names, letters, examples.y[:, 1], strict=True):
@@ -90,7 +92,9 @@ def read_fasta_pair(bound: Path, unbound: Path) -> Examples:
     begins with ``chr:start-end`` gives coordinates, 0-based half-open or 1-based inclusive, as
     the length of the sequence tells.
     """
-    names, rows, labels = [], [], []
+    names: list[str] = []
+    rows: list[tuple[int, str]] = []
+    labels: list[int] = []
     for path, label in ((bound, 1), (unbound, 0)):
         seen = set()
         for number, name, sequence in _fasta(path):
@@ -201,8 +205,8 @@ def _checked(sequence: str, path: Path | str, number: int) -> str:
 
 def _intervals(names: list[str], length: int) -> Intervals | None:
     """Coordinates from the names, or None if any name has none that fits the length."""
-    found = [_COORDINATES.match(name) for name in names]
-    if not all(found):
+    found = [match for match in map(_COORDINATES.match, names) if match]
+    if len(found) < len(names):
         return None
     chrom = np.array([match[1] for match in found])
     start, end = (np.array([int(match[i]) for match in found], np.int64) for i in (2, 3))
@@ -214,7 +218,8 @@ def _intervals(names: list[str], length: int) -> Intervals | None:
 
 def _fasta(path: Path) -> Iterator[tuple[int, str, str]]:
     """(line number of the header, name, sequence) for every record."""
-    header, name, parts = 0, "", []
+    header, name = 0, ""
+    parts: list[str] = []
     for number, line in _lines(path):
         line = line.strip()
         if line.startswith(">"):

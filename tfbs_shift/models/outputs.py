@@ -17,6 +17,23 @@ Tensor = Any
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+def input_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """(batch, length, channels) that a model reads, None for each that is free or not known.
+
+    Raises:
+        InputError: several inputs, or an input that is no sequence.
+    """
+    try:
+        shape = model.input_shape
+    except AttributeError:  # subclassed, or a Sequential that was never built
+        return (None, None, None)
+    if isinstance(shape, dict | list) or (shape and isinstance(shape[0], tuple)):
+        raise InputError(f"model {model.name!r}: has several inputs; one sequence is wanted")
+    if len(shape) != 3:
+        raise InputError(f"model {model.name!r}: reads {shape}; want (batch, length, channels)")
+    return shape
+
+
 def input_window(model: keras.Model, window: int | None = None) -> int:
     """The number of bases a model reads, L.
 
@@ -28,22 +45,13 @@ def input_window(model: keras.Model, window: int | None = None) -> int:
     Raises:
         InputError: several inputs, an input that is no sequence, or a window that does not fit.
     """
-    try:
-        shape = model.input_shape
-    except (AttributeError, ValueError):  # subclassed, or a Sequential that was never built
-        shape = None
-    own = None
-    if shape is not None:
-        if isinstance(shape, dict | list) or (shape and isinstance(shape[0], tuple)):
-            raise InputError(f"model {model.name!r}: has several inputs; one sequence is wanted")
-        if len(shape) != 3:
-            raise InputError(f"model {model.name!r}: reads {shape}; want (batch, length, channels)")
-        own = shape[1]
-    if own is None and window is None:
-        raise InputError(f"model {model.name!r}: its input length is free: give window")
-    if own is not None and window is not None and own != window:
+    own = input_shape(model)[1]
+    if own is not None and window not in (None, own):
         raise InputError(f"window {window}: but model {model.name!r} reads {own} bp")
-    return own if own is not None else window
+    length = own if own is not None else window
+    if length is None:
+        raise InputError(f"model {model.name!r}: its input length is free: give window")
+    return length
 
 
 def example_loss(loss: Any, y: Tensor, predictions: Tensor) -> Tensor:
