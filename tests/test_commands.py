@@ -224,7 +224,7 @@ def test_demo(tmp_path, capsys):
         json.loads((out / name / "audit" / "robustness.json").read_text())["strategies"]
         for name in ("none", "worst")
     )
-    assert none["none"]["accuracy"] > 0.75
+    assert none["none"]["accuracy"] > 0.7
     assert none["worst"]["accuracy"] < none["none"]["accuracy"] - 0.03
     assert worst["worst"]["accuracy"] > none["worst"]["accuracy"] + 0.03
     assert (out / "report.html").read_text().count("<svg") == 1

@@ -25,7 +25,7 @@ class ShiftTrainer(keras.Model):
     computes the model's loss there as at inference (no dropout, no gradient), crops the window of
     highest loss, and hands it to Keras's own step: weighting, loss scaling and metrics stay
     Keras's. ``test_step`` does the same with the validation strategy. ``predict`` reads the centre
-    window. The wrapped ``model`` shares its weights; ``save`` saves it alone, a plain Keras file.
+    window. The wrapped ``model`` shares its weights; ``save`` saves it alone.
     A ``train_step`` of the wrapped model's own is not used.
 
     Cost of a step with n candidates: n forward passes (none for n = 1) and a training step.
@@ -91,7 +91,7 @@ class ShiftTrainer(keras.Model):
         return super().test_step(self._shifted(data, self.validation_strategy))
 
     def save(self, filepath, overwrite: bool = True, **kwargs) -> None:
-        """Saves the wrapped model, which any Keras reads without this package."""
+        """Saves the wrapped model, as its own ``save`` does; the trainer leaves no trace in it."""
         self.model.save(filepath, overwrite=overwrite, **kwargs)
 
     def _windows(self, x: Tensor) -> WindowRange:

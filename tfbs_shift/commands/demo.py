@@ -22,14 +22,14 @@ from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
 
 _WINDOW = 90
-_EPOCHS = 6
+_EPOCHS = 5
 
 
 def define(flags: absl_flags.FlagValues) -> None:
     """The flags of the command."""
     text, number = shared.text(flags), shared.number(flags)
     text("out", None, "Folder to write; an earlier demo in it is replaced.")
-    number("positives", 1500, "Bound training sequences; there are as many unbound ones.", 100)
+    number("positives", 1200, "Bound training sequences; there are as many unbound ones.", 100)
     number("seed", 0, "Of the sequences and of the training.", 0)
 
 

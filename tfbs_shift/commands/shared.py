@@ -79,7 +79,7 @@ def flag_lines(flags: absl_flags.FlagValues) -> list[str]:
 
 
 def flagfile(command: str, flags: absl_flags.FlagValues, about: list[str], path: Path) -> str:
-    """The text of a flagfile that repeats a call, to be written to ``path``; ``about`` as comments."""
+    """The text of the flagfile at ``path`` that repeats a call; ``about`` as comments."""
     repeat = f"repeat with: tfbs-shift {command} --flagfile={path} --out=ANOTHER_FOLDER"
     comments = [f"# {line}" for line in [*about, repeat]]
     return "\n".join([*comments, *flag_lines(flags)]) + "\n"

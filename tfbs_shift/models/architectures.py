@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import keras
-from keras import layers, regularizers
+from keras import layers, ops, regularizers
 
 from tfbs_shift.errors import InputError
+
+# From 3.14 on, Keras divides what an activity regulariser returns by the batch size, as Keras 2
+# did; before, it does not.
+_KERAS_AVERAGES = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 14)
+
+
+@keras.saving.register_keras_serializable("tfbs_shift")
+class ActivityL1(regularizers.Regularizer):
+    """L1 on a layer's output, summed over each example and averaged over the batch.
+
+    The paper's ``activity_regularizer=l1(...)`` means this, whatever the batch size; Keras's own
+    L1 means it in some versions and the sum over the batch in others.
+    """
+
+    def __init__(self, l1: float):
+        self.l1 = l1
+
+    def __call__(self, x):
+        penalty = self.l1 * ops.sum(ops.abs(x))
+        return penalty if _KERAS_AVERAGES else penalty / ops.cast(ops.shape(x)[0], penalty.dtype)
+
+    def get_config(self):
+        return {"l1": self.l1}
 
 
 def cnn(window: int | None, *, classes: int = 2, regularized: bool = True) -> keras.Model:
@@ -18,8 +41,9 @@ def cnn(window: int | None, *, classes: int = 2, regularized: bool = True) -> ke
     Args:
         window: bases the model reads, L; None leaves the length free.
         classes: width of the softmax; 2 in the paper, class 1 = bound.
-        regularized: L1 5e-5 on the activity and L2 5e-4 on the kernel of both convolutions,
-            before the ReLU, and the dropout. The rows marked * in Table 1 have none of the three.
+        regularized: L1 5e-5 on the activity (per example) and L2 5e-4 on the kernel of both
+            convolutions, before the ReLU, and the dropout. The rows marked * in Table 1 have none
+            of the three.
 
     Returns:
         A model (B, window, 4) -> (B, classes), channels A, C, G, T, not compiled.
@@ -37,7 +61,7 @@ def cnn(window: int | None, *, classes: int = 2, regularized: bool = True) -> ke
             filters,
             width,
             padding="same",
-            activity_regularizer=regularizers.L1(5e-5) if regularized else None,
+            activity_regularizer=ActivityL1(5e-5) if regularized else None,
             kernel_regularizer=regularizers.L2(5e-4) if regularized else None,
             name=name,
         )

@@ -25,7 +25,7 @@ def input_shape(model: keras.Model) -> tuple[int | None, ...]:
     """
     try:
         shape = model.input_shape
-    except AttributeError:  # subclassed, or a Sequential that was never built
+    except (AttributeError, ValueError):  # subclassed, or a Sequential that was never built
         return (None, None, None)
     if isinstance(shape, dict | list) or (shape and isinstance(shape[0], tuple)):
         raise InputError(f"model {model.name!r}: has several inputs; one sequence is wanted")
