@@ -115,6 +115,8 @@ def test_papers_validation_split(tmp_path):
         ("a.csv", "sequence,label\n", "no sequences"),
         ("a.csv", "sequence,label\nACG\n", "line 2: want 2 fields"),
         ("a.csv", "sequence,label\nACG,1,7\n", "line 2: want 2 fields"),
+        ("a.csv", "sequence,label,id\nACG,1\n", "line 2: want 3 fields"),
+        ("a.csv", 'sequence,label\n"ACG,1\n', "line 1: unexpected end of data"),
         ("a.csv", "sequence,label\nACG,1\nACG,1.0\n", "line 3: label '1.0'"),
         ("a.csv", "sequence,label\nACG,1\nAC,1\n", "line 3: 2 bp, but line 2 has 3"),
         ("a.csv", "sequence,label\n,1\n", "line 2: the sequence is empty"),
@@ -134,8 +136,8 @@ def test_mistakes_in_a_file(tmp_path, name, text, message):
 @pytest.mark.parametrize(
     ("bound", "unbound", "message"),
     [
-        (">a\nACG\n", ">b\nACGT\n", r"u\.fa: line 1: 'b' has 4 bp, the first sequence"),
-        (">a\nACG\n>a\nACG\n", ">b\nACG\n", r"b\.fa: line 3: the name 'a' stands there twice"),
+        (">a\nACG\n", ">b\nACGT\n", r"u\.fa: line 1: 4 bp, but line 1 of .*b\.fa has 3"),
+        (">a\nACG\n>a\nACG\n", ">b\nACG\n", r"b\.fa: line 3: the name 'a' stands on line 1, too"),
         (">a\nACG\n", "", r"u\.fa: no sequences"),
         (">a\nACG\n", "ACG\n", r"u\.fa: line 1: want a FASTA header"),
         (">a\nACG\n", ">\nACG\n", r"u\.fa: line 1: a header without a name"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -110,7 +110,6 @@ def evaluate(
     scan, right, mean = _scan(job, batch_size, progress)
     everyone = np.arange(len(scan.loss))
     columns = {name: _columns(one, scan) for name, one in chosen.items()}
-    curve_columns = _within_bounds(scan)
 
     def metrics(column: np.ndarray) -> dict[str, float]:
         loss = {"loss": float(scan.loss[everyone, column].mean())}
@@ -131,7 +130,7 @@ def evaluate(
         starts={name: scan.starts[column] for name, column in columns.items()},
         strategies=figures,
         averaged=averaged,
-        curve=[{"max_shift": r} | metrics(column) for r, column in enumerate(curve_columns)],
+        curve=[{"max_shift": r} | metrics(column) for r, column in enumerate(_within_bounds(scan))],
         seed=seed,
     )
 
@@ -165,7 +164,7 @@ def _columns(one: ShiftStrategy, scan: ShiftScan) -> np.ndarray:
     return ops.convert_to_numpy(starts) - scan.windows.first
 
 
-def _within_bounds(scan: ShiftScan) -> list[np.ndarray]:
+def _within_bounds(scan: ShiftScan) -> Iterator[np.ndarray]:
     """Columns (N,) of the highest loss within r bp of the centre, for r = 0, 1, ... to the largest.
 
     Where a protected span forbids every shift up to r, the nearest allowed window counts.
@@ -174,10 +173,8 @@ def _within_bounds(scan: ShiftScan) -> list[np.ndarray]:
     if scan.allowed is not None:
         distance = np.where(scan.allowed, distance, scan.windows.length)
     nearest = distance.min(axis=1, keepdims=True)
-    return [
-        np.where(distance <= np.maximum(r, nearest), scan.loss, -np.inf).argmax(axis=1)
-        for r in range(int(np.abs(scan.shifts).max()) + 1)
-    ]
+    for r in range(int(np.abs(scan.shifts).max()) + 1):
+        yield np.where(distance <= np.maximum(r, nearest), scan.loss, -np.inf).argmax(axis=1)
 
 
 def _predict(job: ScanJob, starts: np.ndarray, batch_size: int | None) -> np.ndarray:

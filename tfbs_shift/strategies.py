@@ -7,6 +7,7 @@ strategy needs no model, and the same one serves training and evaluation.
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import Any
 
@@ -20,7 +21,7 @@ from tfbs_shift.windows import WindowRange
 Tensor = Any
 
 
-class ShiftStrategy:
+class ShiftStrategy(abc.ABC):
     """Chooses the start of the window for each example.
 
     ``windows`` says which starts there are; ``allowed``, bool (B, S) or None, which of them each
@@ -30,11 +31,11 @@ class ShiftStrategy:
     name: str
     seed_generator: keras.random.SeedGenerator | None = None
 
+    @abc.abstractmethod
     def candidates(
         self, batch: int | Tensor, windows: WindowRange, allowed: Tensor | None = None
     ) -> Tensor:
         """Starts to choose from, ``int32`` (batch, n)."""
-        raise NotImplementedError
 
     def choose(self, candidates: Tensor, losses: Tensor, windows: WindowRange) -> Tensor:
         """The start of the highest loss, the first of equals: (B, n), (B, n) -> ``int32`` (B,)."""

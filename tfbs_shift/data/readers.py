@@ -20,6 +20,9 @@ from tfbs_shift import sequences
 from tfbs_shift.data.examples import Examples, Intervals
 from tfbs_shift.errors import InputError
 
+Row = tuple[Path, int, str]
+"""A sequence and where it stands: file, line number from 1, letters."""
+
 _COORDINATES = re.compile(r"([^:\s]+):(\d+)-(\d+)")
 
 
@@ -40,9 +43,10 @@ def read_zeng(path: Path) -> Examples:
                 f"{path}: line {number}: want '>name SEQUENCE label', not {_short(line)!r}"
             )
         names.append(fields[0][1:])
-        rows.append((number, fields[1]))
+        rows.append((path, number, fields[1]))
         labels.append(_label(fields[2], path, number))
-    return _examples(path, rows, labels, names)
+    _check_names(rows, names)
+    return _examples(str(path), rows, labels, names)
 
 
 def write_zeng(examples: Examples, path: Path) -> None:
@@ -73,16 +77,19 @@ def read_csv(path: Path) -> Examples:
     try:
         for record in reader:
             number = reader.line_num
-            if record[columns["label"]] is None or None in record:
+            if None in record or None in record.values():  # too many fields, or too few
                 raise InputError(
                     f"{path}: line {number}: want {len(columns)} fields, as the header has"
                 )
-            rows.append((number, record[columns["sequence"]].strip()))
+            rows.append((path, number, record[columns["sequence"]].strip()))
             labels.append(_label(record[columns["label"]].strip(), path, number))
             names.append(record[name_column].strip() if name_column else "")
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num}: {error}") from error
-    return _examples(path, rows, labels, names if name_column else None)
+    if not name_column:
+        return _examples(str(path), rows, labels, None)
+    _check_names(rows, names)
+    return _examples(str(path), rows, labels, names)
 
 
 def read_fasta_pair(bound: Path, unbound: Path) -> Examples:
@@ -93,25 +100,19 @@ def read_fasta_pair(bound: Path, unbound: Path) -> Examples:
     the length of the sequence tells.
     """
     names: list[str] = []
-    rows: list[tuple[int, str]] = []
+    rows: list[Row] = []
     labels: list[int] = []
     for path, label in ((bound, 1), (unbound, 0)):
-        seen = set()
-        for number, name, sequence in _fasta(path):
-            if name in seen:
-                raise InputError(f"{path}: line {number}: the name {name!r} stands there twice")
-            seen.add(name)
-            if rows and len(sequence) != len(rows[0][1]):
-                raise InputError(
-                    f"{path}: line {number}: {name!r} has {len(sequence)} bp, the first sequence "
-                    f"of {bound} has {len(rows[0][1])}: all must have one length"
-                )
-            names.append(name)
-            rows.append((number, _checked(sequence, path, number)))
-            labels.append(label)
-        if not seen:
+        records = list(_fasta(path))
+        if not records:
             raise InputError(f"{path}: no sequences in it")
-    return _examples(f"{bound},{unbound}", rows, labels, names, unique=False)
+        new_rows = [(path, number, sequence) for number, _, sequence in records]
+        new_names = [name for _, name, _ in records]
+        _check_names(new_rows, new_names)
+        rows += new_rows
+        names += new_names
+        labels += [label] * len(records)
+    return _examples(f"{bound},{unbound}", rows, labels, names)
 
 
 def read_npz(path: Path, split: str) -> Examples:
@@ -153,54 +154,48 @@ def read_npz(path: Path, split: str) -> Examples:
     return Examples(codes, y.astype(np.uint8), source=str(path))
 
 
-def _examples(
-    path: Path | str,
-    rows: list[tuple[int, str]],
-    labels: list[int],
-    names: list[str] | None,
-    unique: bool = True,
-) -> Examples:
-    """Builds the examples of a two-class text file, given (line number, sequence) a row."""
+def _examples(source: str, rows: list[Row], labels: list[int], names: list[str] | None) -> Examples:
+    """The examples of two-class text files, once their sequences have been checked."""
     if not rows:
-        raise InputError(f"{path}: no sequences in it")
-    first, length = rows[0][0], len(rows[0][1])
+        raise InputError(f"{source}: no sequences in it")
+    first_path, first, sequence = rows[0]
+    length = len(sequence)
     if not length:
-        raise InputError(f"{path}: line {first}: the sequence is empty")
-    seen: dict[str, int] = {}
-    for i, (number, sequence) in enumerate(rows):
+        raise InputError(f"{first_path}: line {first}: the sequence is empty")
+    for path, number, sequence in rows:
         if len(sequence) != length:
+            place = f"line {first}" if path == first_path else f"line {first} of {first_path}"
             raise InputError(
-                f"{path}: line {number}: {len(sequence)} bp, but line {first} has {length}: "
+                f"{path}: line {number}: {len(sequence)} bp, but {place} has {length}: "
                 "all sequences must have one length"
             )
-        if names is not None and unique:
-            earlier = seen.setdefault(names[i], number)
-            if earlier != number:
-                raise InputError(
-                    f"{path}: line {number}: the name {names[i]!r} stands on line {earlier}, too"
-                )
     try:
-        codes = sequences.encode([sequence for _, sequence in rows])
+        codes = sequences.encode([sequence for _, _, sequence in rows])
     except InputError:  # find the line, now that there is one to find
-        for number, sequence in rows:
-            _checked(sequence, path, number)
+        for path, number, sequence in rows:
+            try:
+                sequences.encode(sequence)
+            except InputError as error:
+                reason = str(error).partition(": ")[2]  # without its "sequence 1"
+                raise InputError(f"{path}: line {number}: {reason}") from error
         raise
     return Examples(
         codes,
         np.eye(2, dtype=np.uint8)[labels],
         None if names is None else _intervals(names, length),
         None if names is None else np.array(names),
-        str(path),
+        source,
     )
 
 
-def _checked(sequence: str, path: Path | str, number: int) -> str:
-    try:
-        sequences.encode(sequence)
-    except InputError as error:
-        reason = str(error).partition(": ")[2]
-        raise InputError(f"{path}: line {number}: {reason}") from error
-    return sequence
+def _check_names(rows: list[Row], names: list[str]) -> None:
+    seen: dict[str, int] = {}
+    for (path, number, _), name in zip(rows, names, strict=True):
+        earlier = seen.setdefault(name, number)
+        if earlier != number:
+            raise InputError(
+                f"{path}: line {number}: the name {name!r} stands on line {earlier}, too"
+            )
 
 
 def _intervals(names: list[str], length: int) -> Intervals | None:
