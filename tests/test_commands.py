@@ -160,6 +160,13 @@ def test_mistakes(words, message, folder, trained, tmp_path, capsys):
     assert not (tmp_path / "o").exists()  # nothing half-written
 
 
+def test_training_that_diverges_is_said(folder, tmp_path, capsys):
+    words = ["--window=36", "--epochs=2", "--learning_rate=1e38", f"--out={tmp_path / 'run'}"]
+    line = fails(capsys, "train", f"--data={folder}", *words)
+    assert "learning_rate 1e+38: training diverged" in line
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
 def test_an_output_that_cannot_be_written(trained, folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "audit"

@@ -11,6 +11,7 @@ its own, is shifted by the same strategy.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from absl import flags as absl_flags
@@ -84,7 +85,7 @@ def run(flags: absl_flags.FlagValues) -> None:
     import keras
 
     from tfbs_shift import models, runs
-    from tfbs_shift.models.outputs import input_window
+    from tfbs_shift.models.outputs import input_shape, input_window
     from tfbs_shift.strategies import strategy
 
     keras.utils.set_random_seed(flags.seed)
@@ -123,4 +124,7 @@ def run(flags: absl_flags.FlagValues) -> None:
         if best.exists():
             print(f"\nstopped; the best model so far is {best}")
         raise
-    print(f"wrote {out}; audit it: tfbs-shift evaluate --model={out} --data={flags.data} --out=DIR")
+    audit = ["--model", str(out), "--data", flags.data]
+    if input_shape(model)[1] is None:
+        audit += ["--window", str(window)]
+    print(f"wrote {out}; audit it: tfbs-shift evaluate {shlex.join(audit)} --out=DIR")

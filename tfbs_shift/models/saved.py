@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import keras
@@ -25,7 +26,10 @@ def load(path: str | Path) -> keras.Model:
     if file.suffix != ".keras":
         raise InputError(f"{file}: want a .keras file, as model.save('name.keras') writes it")
     try:
-        return keras.models.load_model(file)
+        with warnings.catch_warnings():
+            # The optimizer of a model that was saved untrained; nobody asks for its state here.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            return keras.models.load_model(file)
     except Exception as error:  # Keras raises whatever its parsers raise
         reason = " ".join(str(error).split())
         raise InputError(f"{file}: Keras cannot read this model: {reason[:300]}") from error
