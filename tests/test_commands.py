@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -113,6 +114,27 @@ def test_evaluate_writes_an_audit(trained, folder, tmp_path, capsys):
     assert json.loads((out / "robustness.json").read_text())["shifts"] == [-1, 0, 1]
 
 
+def test_channels_go_in_as_the_model_reads_them(folder, tmp_path):
+    """A model whose input is named for A, G, C, T gets them in that order, in either command."""
+    inputs = keras.Input((36, 4), name="sequence_AGCT")
+    flat = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(flat))
+    file = tmp_path / "agct.keras"
+    model.save(file)
+    examples = data.load(folder)
+    x = examples.x[..., [0, 2, 1, 3]]
+    out = tmp_path / "audit"
+    assert main(["evaluate", f"--model={file}", f"--data={folder}", f"--out={out}"]) == 0
+    with np.load(out / "shifts.npz") as arrays:
+        assert np.allclose(arrays["loss"], scan(model, x, examples.y).loss, atol=1e-6)
+    (batch, _) = next(examples.as_dataset(60, alphabet="AGCT").as_numpy_iterator())
+    assert np.array_equal(batch, x)
+    run = tmp_path / "run"
+    words = [f"--model={file}", f"--data={folder}", "--epochs=1", f"--out={run}"]
+    assert main(["train", *words]) == 0
+    assert models.alphabet(models.load(run)) == "AGCT"
+
+
 def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
     out = tmp_path / "audit"
     assert main(["evaluate", f"--model={trained}", f"--data={folder}", f"--out={out}"]) == 0
@@ -130,7 +152,7 @@ def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
     ("words", "message"),
     [
         (["trian"], "no command 'trian': did you mean train?"),
-        (["frobnicate"], "no command 'frobnicate': want demo, train, evaluate"),
+        (["frobnicate"], "no command 'frobnicate': want demo, train, import,"),
         (["train", "--epoch=3"], "Unknown command line flag 'epoch'. Did you mean: epochs ?"),
         (["train"], "--data is needed: labelled sequences"),
         (["train", "--data=/nowhere", "--out={tmp}/o"], "/nowhere: no such file or folder"),

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfbs_shift
-from tfbs_shift import sequences
+from tfbs_shift import models, sequences
 from tfbs_shift.data import Examples
 from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
@@ -76,10 +76,12 @@ def train(
             f"{training.length}"
         )
     centre = training.codes[:8, windows.centre : windows.centre + window]
-    outputs = Outputs.of(model, sequences.one_hot(centre))
+    alphabet = models.alphabet(model)
+    few = sequences.reorder(sequences.one_hot(centre), sequences.ACGT, alphabet)
+    outputs = Outputs.of(model, few)
     batches = [
         dataclasses.replace(part, y=outputs.labels(part.y, len(part))).as_dataset(
-            batch_size, shuffle=shuffle, seed=seed
+            batch_size, shuffle=shuffle, seed=seed, alphabet=alphabet
         )
         for part, shuffle in ((training, True), (validation, False))
     ]

@@ -22,6 +22,7 @@ from tfbs_shift.errors import InputError
 COMMANDS = {
     "demo": "train and audit two networks on synthetic sequences; needs no data",
     "train": "train a network under a shift strategy",
+    "import": "turn an old weight file (Keras 2 with Theano, tf.keras 2.x) into a .keras file",
     "evaluate": "audit a trained network: accuracy when its window moves, with a report",
 }
 

@@ -23,7 +23,7 @@ from tfbs_shift.files import replacing
 def define(flags: absl_flags.FlagValues) -> None:
     """The flags of the command."""
     text, number = shared.text(flags), shared.number(flags)
-    text("model", None, "A run folder of train, or a .keras file.")
+    text("model", None, "A run folder of train, a .keras file, or an old .h5 or .hdf5.")
     text("data", None, "Labelled sequences, in any of the forms that train reads.")
     absl_flags.DEFINE_enum(
         "split", "test", ["train", "valid", "test"], "Which examples.", flag_values=flags
@@ -54,7 +54,7 @@ def run(flags: absl_flags.FlagValues) -> None:
     examples = data.load(flags.data, flags.split)  # before TensorFlow's seconds: it may be wrong
 
     shared.load_keras()
-    from tfbs_shift import evaluate, models, reports, runs
+    from tfbs_shift import evaluate, models, reports, runs, sequences
     from tfbs_shift.strategies import strategy
 
     chosen = [
@@ -69,7 +69,7 @@ def run(flags: absl_flags.FlagValues) -> None:
     model = models.load(flags.model)
     found = evaluate(
         model,
-        examples.x,
+        sequences.reorder(examples.x, sequences.ACGT, models.alphabet(model)),
         examples.y,
         window=flags.window,
         strategies=chosen,

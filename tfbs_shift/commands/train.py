@@ -29,7 +29,7 @@ def define(flags: absl_flags.FlagValues) -> None:
         "Labelled sequences: a Zeng folder (train.data, test.data), the authors' "
         ".npz, a folder of CSV files, one .csv with sequence,label, or bound.fa,unbound.fa.",
     )
-    text("model", "cnn", "cnn (the paper's two-layer network), or a .keras file to go on from.")
+    text("model", "cnn", "cnn (the paper's two-layer network), or a file to go on from.")
     number(
         "window",
         None,

@@ -78,7 +78,12 @@ class Examples:
         )
 
     def as_dataset(
-        self, batch_size: int, *, shuffle: bool = False, seed: int | None = None
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int | None = None,
+        alphabet: str = sequences.ACGT,
     ) -> tf.data.Dataset:
         """Batches (x, y) for ``fit``: ``uint8`` (B, W, 4) and (B, K); the last may be smaller.
 
@@ -86,10 +91,12 @@ class Examples:
             batch_size: examples a batch.
             shuffle: a new permutation of all examples in each epoch.
             seed: repeats the permutations.
+            alphabet: order of the channels, as the model reads them (``models.alphabet``).
         """
         import tensorflow as tf
 
-        table = tf.constant(sequences.one_hot(np.arange(sequences.UNKNOWN + 1)))
+        letters = sequences.one_hot(np.arange(sequences.UNKNOWN + 1))
+        table = tf.constant(sequences.reorder(letters, sequences.ACGT, alphabet))
         dataset = tf.data.Dataset.from_tensor_slices((self.codes, self.y))
         if shuffle:
             dataset = dataset.shuffle(max(1, len(self)), seed=seed, reshuffle_each_iteration=True)

@@ -115,6 +115,12 @@ def read_fasta_pair(bound: Path, unbound: Path) -> Examples:
     return _examples(f"{bound},{unbound}", rows, labels, names)
 
 
+def read_fasta(path: Path) -> np.ndarray:
+    """The sequences of one FASTA, all of one length: codes ``uint8`` (N, W)."""
+    rows = [(path, number, sequence) for number, _, sequence in _fasta(path)]
+    return _examples(str(path), rows, [0] * len(rows), None).codes
+
+
 def read_npz(path: Path, split: str) -> Examples:
     """The paper's authors' ``.npz``: ``arr_0..arr_3`` = train x, train y, test x, test y.
 

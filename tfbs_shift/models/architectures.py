@@ -1,4 +1,4 @@
-"""The networks of the paper, as Keras functional models."""
+"""The networks of the paper, as Keras functional models, and which channels a model reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops, regularizers
 
 from tfbs_shift.errors import InputError
+from tfbs_shift.sequences import ACGT, AGCT
 
 # From 3.14 on, Keras divides what an activity regulariser returns by the batch size, as Keras 2
 # did; before, it does not.
@@ -55,22 +56,111 @@ def cnn(window: int | None, *, classes: int = 2, regularized: bool = True) -> ke
         raise InputError(f"window {window}: must be at least 1 bp")
     if classes < 2:
         raise InputError(f"classes {classes}: a softmax needs at least 2")
+    return cnn_of_sizes(window, (24, 12), (256, 64), 500, classes, regularized)
 
-    def convolution(filters: int, width: int, name: str) -> layers.Conv1D:
-        return layers.Conv1D(
-            filters,
-            width,
+
+def cnn_of_sizes(
+    window: int | None,
+    widths: tuple[int, int],
+    filters: tuple[int, int],
+    hidden: int,
+    classes: int,
+    regularized: bool,
+) -> keras.Model:
+    """:func:`cnn` with kernels, filters and hidden units of other sizes, as files may have."""
+    x = sequence = keras.Input((window, 4), name="sequence")
+    for i in range(2):
+        x = layers.Conv1D(
+            filters[i],
+            widths[i],
             padding="same",
             activity_regularizer=ActivityL1(5e-5) if regularized else None,
             kernel_regularizer=regularizers.L2(5e-4) if regularized else None,
-            name=name,
-        )
-
-    sequence = keras.Input((window, 4), name="sequence")
-    x = layers.ReLU()(convolution(256, 24, "conv1")(sequence))
-    x = layers.ReLU()(convolution(64, 12, "conv2")(x))
+            name=f"conv{i + 1}",
+        )(x)
+        x = layers.ReLU()(x)
     x = layers.GlobalMaxPooling1D()(x)
-    x = layers.Dense(500, activation="relu", name="hidden")(x)
+    x = layers.Dense(hidden, activation="relu", name="hidden")(x)
     if regularized:
         x = layers.Dropout(0.5)(x)
     return keras.Model(sequence, layers.Dense(classes, "softmax", name="classes")(x), name="cnn")
+
+
+def tbinet(window: int = 1000, *, labels: int = 690) -> keras.Model:
+    """TBiNet (Park et al. 2020), layer by layer as its authors wrote it for Keras 2.
+
+    Conv1D(320, 26, valid, ReLU) - max pooling 13 - dropout 0.2 - attention - bidirectional
+    LSTM(320) - dropout 0.5 - Dense(695, ReLU) - Dense(labels, sigmoid). The attention is a softmax
+    over the T = (window - 25) // 13 pooled positions, times the features; it can be had with
+    :func:`attention`. ``get_weights`` has the original's 14 arrays in the original's order
+    (35,515,816 numbers at 1000 bp and 690 labels).
+
+    Args:
+        window: bases the model reads, L; at least 38, which leaves one position.
+        labels: number of sigmoids; 690 are DeepSEA's transcription factors.
+
+    Returns:
+        A model (B, window, 4) -> (B, labels), channels A, G, C, T, not compiled.
+
+    Raises:
+        InputError: ``window`` or ``labels`` is out of range.
+    """
+    if window < 38:
+        raise InputError(f"window {window}: TBiNet needs at least 38 bp")
+    if labels < 1:
+        raise InputError(f"labels {labels}: must be at least 1")
+    return tbinet_of_sizes(window, 26, 320, 320, 695, labels)
+
+
+def tbinet_of_sizes(
+    window: int, width: int, filters: int, units: int, hidden: int, labels: int
+) -> keras.Model:
+    """:func:`tbinet` with a kernel, filters and units of other sizes, as files may have."""
+    sequence = keras.Input((window, 4), name=f"sequence_{AGCT}")
+    x = layers.Conv1D(filters, width, activation="relu", name="conv")(sequence)
+    x = layers.MaxPooling1D(13, 13)(x)
+    x = features = layers.Dropout(0.2)(x)
+    x = layers.Dense(1, name="attention_scores")(x)
+    x = layers.Permute((2, 1))(x)
+    x = layers.Activation("softmax")(x)
+    x = layers.Permute((2, 1))(x)
+    x = layers.Reshape((-1,), name="attention")(x)  # the original's Lambda, a squeeze
+    x = layers.RepeatVector(filters)(x)
+    x = layers.Permute((2, 1))(x)
+    x = layers.Multiply()([features, x])
+    lstm = layers.LSTM(units, recurrent_activation=keras2_hard_sigmoid, return_sequences=True)
+    x = layers.Bidirectional(lstm, name="lstm")(x)
+    x = layers.Dropout(0.5)(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(hidden, name="hidden")(x)
+    x = layers.Activation("relu")(x)
+    x = layers.Dense(labels, name="labels")(x)
+    x = layers.Activation("sigmoid")(x)
+    return keras.Model(sequence, x, name="tbinet")
+
+
+@keras.saving.register_keras_serializable("tfbs_shift")
+def keras2_hard_sigmoid(x):
+    """clip(0.2 x + 0.5, 0, 1): what Keras 2 called ``hard_sigmoid``; Keras 3 has another slope."""
+    return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def attention(model: keras.Model) -> keras.Model:
+    """The attention weights of a TBiNet, (B, T), as a model of the same input and weights.
+
+    Raises:
+        InputError: the model has no layer named attention.
+    """
+    if "attention" not in [layer.name for layer in model.layers]:
+        raise InputError(f"model {model.name!r}: has no layer named attention")
+    return keras.Model(model.input, model.get_layer("attention").output, name="attention")
+
+
+def alphabet(model: keras.Model) -> str:
+    """The channel order that a model reads: what its input's name ends with, else "ACGT".
+
+    Our TBiNet names its input "sequence_AGCT", which saving keeps. A model of your own that reads
+    A, G, C, T says so in the same way.
+    """
+    inputs = getattr(model, "inputs", None)  # a subclassed model has none
+    return AGCT if inputs and inputs[0].name.endswith(f"_{AGCT}") else ACGT

@@ -8,12 +8,20 @@ from pathlib import Path
 import keras
 
 from tfbs_shift.errors import InputError
+from tfbs_shift.models.original import keras_version, load_original
 
 
-def load(path: str | Path) -> keras.Model:
-    """A model from a ``.keras`` file or from the folder that ``tfbs-shift train`` wrote.
+def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
+    """A model from a ``.keras`` file, a folder that ``train`` wrote, or an old weight file.
 
-    Code stored in the file (Lambda layers) is not run.
+    Code stored in the file (Lambda layers) is not run. Old files (``.h5``, ``.hdf5``) hold TBiNet
+    or the paper's CNN as Keras 2 with Theano or tf.keras 2.x wrote them, whole models or weights
+    alone, see :func:`tfbs_shift.models.original.load_original`; a whole model that Keras 3 wrote in
+    this format is Keras's own to read.
+
+    Args:
+        path: file or folder.
+        backend: "theano" or "tensorflow", for an old file that does not say which wrote it.
 
     Raises:
         InputError: nothing there, or not a model that Keras can read.
@@ -23,8 +31,11 @@ def load(path: str | Path) -> keras.Model:
     if not file.is_file():
         missing = "no model.keras in this folder" if path.is_dir() else "no such file or folder"
         raise InputError(f"{path}: {missing}; want a .keras file or a folder written by train")
-    if file.suffix != ".keras":
-        raise InputError(f"{file}: want a .keras file, as model.save('name.keras') writes it")
+    if file.suffix in (".h5", ".hdf5"):
+        if keras_version(file) < 3:
+            return load_original(file, backend)
+    elif file.suffix != ".keras":
+        raise InputError(f"{file}: want a .keras file, or an old .h5 or .hdf5")
     try:
         with warnings.catch_warnings():
             # The optimizer of a model that was saved untrained; nobody asks for its state here.

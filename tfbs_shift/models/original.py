@@ -1,0 +1,202 @@
+"""Weight files of the original stacks: Keras 2 with Theano, and tf.keras 2.x.
+
+They are read as data with h5py, arrays in the order the file states, sizes from the arrays. No
+layer is rebuilt from the file's configuration, so that no code in it is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import keras
+import numpy as np
+
+from tfbs_shift.errors import InputError
+from tfbs_shift.models.architectures import cnn_of_sizes, tbinet_of_sizes
+
+# fmt: off
+_TBINET = [
+    "Conv1D", "MaxPooling1D", "Dropout", "Dense", "Permute", "Activation", "Permute", "Lambda",
+    "RepeatVector", "Permute", "Multiply", "Bidirectional", "Dropout", "Flatten", "Dense",
+    "Activation", "Dense", "Activation",
+]
+_CNN = ["Conv", "ReLU", "Conv", "ReLU", "GlobalMaxPooling", "Dense", "Dropout", "Dense"]
+# fmt: on
+_POOL = 13
+
+
+class OriginalFile(NamedTuple):
+    """What a file holds."""
+
+    backend: str
+    """"theano" or "tensorflow": whose convention the kernels are in."""
+    arrays: list[np.ndarray]
+    layers: list[str] | None
+    """Class names of the layers but the input, where the file has its configuration."""
+    window: int | None
+    """Input length, where the file has its configuration."""
+    layer_names: list[str]
+
+
+def load_original(path: Path, backend: str | None = None) -> keras.Model:
+    """TBiNet or the paper's CNN from an ``.h5``/``.hdf5`` file, full model or weights only.
+
+    A convolution kernel of a Theano file is reversed along its length (Theano convolves, others
+    correlate). The CNN is read from the Conv1D and from the older Conv2D (1, k) layout. A file of
+    weights alone does not tell the window: the CNN then has a free length, TBiNet the roundest
+    length that gives its number of pooled positions (1000, 900).
+
+    Args:
+        path: the file.
+        backend: "theano" or "tensorflow", needed if and only if the file does not say.
+
+    Raises:
+        InputError: not such a file, damaged, another network, or no backend stated.
+    """
+    file = _read(path, backend)
+    ranks = [array.ndim for array in file.arrays]
+    if ranks == [3, 1, 2, 1, 2, 2, 1, 2, 2, 1, 2, 1, 2, 1]:
+        model, arrays = _tbinet(file, path)
+    elif ranks in ([3, 1, 3, 1, 2, 1, 2, 1], [4, 1, 4, 1, 2, 1, 2, 1]):
+        model, arrays = _cnn(file, path)
+    else:
+        shapes = ", ".join(str(array.shape) for array in file.arrays)
+        raise InputError(f"{path}: neither TBiNet nor the paper's CNN; its arrays are {shapes}")
+    wanted = [tuple(weight.shape) for weight in model.weights]
+    if wanted != [array.shape for array in arrays]:
+        raise InputError(
+            f"{path}: array shapes do not fit each other as those of {model.name}: want {wanted}, "
+            f"not {[array.shape for array in arrays]}"
+        )
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise InputError(f"{path}: some weights are no finite numbers")
+    model.set_weights(arrays)
+    return model
+
+
+def keras_version(path: Path) -> int:
+    """The major version of the Keras that wrote an ``.h5`` or ``.hdf5``; 2 where it does not say.
+
+    Raises:
+        InputError: no HDF5 file.
+    """
+    try:
+        with h5py.File(path, "r") as root:
+            version = _text(root.attrs.get("keras_version", "2")).partition(".")[0]
+    except OSError as error:
+        raise InputError(f"{path}: not a whole HDF5 file of Keras 2 weights ({error})") from error
+    return int(version) if version.isdecimal() else 2
+
+
+def _tbinet(file: OriginalFile, path: Path) -> tuple[keras.Model, list[np.ndarray]]:
+    _check_layers(file, _TBINET, path)
+    kernel, recurrent, hidden, out = (file.arrays[i] for i in (0, 5, 10, 12))
+    width, _, filters = kernel.shape
+    units = recurrent.shape[0]
+    positions = hidden.shape[0] // (2 * units)
+    smallest = positions * _POOL + width - 1
+    window = file.window or _roundest(smallest, smallest + _POOL - 1)
+    if window not in range(smallest, smallest + _POOL):
+        raise InputError(
+            f"{path}: its input of {window} bp does not give the {positions} positions that its "
+            "hidden layer reads"
+        )
+    model = tbinet_of_sizes(window, width, filters, units, hidden.shape[1], out.shape[1])
+    return model, [_correlating(kernel, file.backend), *file.arrays[1:]]
+
+
+def _cnn(file: OriginalFile, path: Path) -> tuple[keras.Model, list[np.ndarray]]:
+    regularized = any(name.startswith("dropout") for name in file.layer_names)
+    _check_layers(file, [name for name in _CNN if regularized or name != "Dropout"], path)
+    arrays = list(file.arrays)
+    for i in (0, 2):
+        if arrays[i].ndim == 4 and arrays[i].shape[0] != 1:
+            raise InputError(f"{path}: kernel {arrays[i].shape}: want (1, length, in, out)")
+        kernel = arrays[i][0] if arrays[i].ndim == 4 else arrays[i]
+        arrays[i] = _correlating(kernel, file.backend)
+    model = cnn_of_sizes(
+        file.window,
+        (arrays[0].shape[0], arrays[2].shape[0]),
+        (arrays[0].shape[2], arrays[2].shape[2]),
+        arrays[4].shape[1],
+        arrays[6].shape[1],
+        regularized,
+    )
+    return model, arrays
+
+
+def _correlating(kernel: np.ndarray, backend: str) -> np.ndarray:
+    """A kernel (length, in, out) as TensorFlow applies it."""
+    return kernel[::-1] if backend == "theano" else kernel
+
+
+def _roundest(low: int, high: int) -> int:
+    """The multiple of the highest power of ten in low..high, the smallest of equals."""
+    for step in (1000, 100, 10):
+        multiple = -(-low // step) * step
+        if multiple <= high:
+            return multiple
+    return low
+
+
+def _check_layers(file: OriginalFile, wanted: Sequence[str], path: Path) -> None:
+    """The stated layers must be those of the network: other layers compute something else."""
+    if file.layers is None:
+        return
+    found = [name.removesuffix("1D").removesuffix("2D") for name in file.layers]
+    if found != [name.removesuffix("1D") for name in wanted]:
+        raise InputError(f"{path}: its layers are {', '.join(file.layers)}; want {list(wanted)}")
+
+
+def _read(path: Path, backend: str | None) -> OriginalFile:
+    try:
+        with h5py.File(path, "r") as root:
+            group = root.get("model_weights", root)
+            if "layer_names" not in group.attrs:
+                raise InputError(f"{path}: no layer_names in it: not a file of Keras 2 weights")
+            names = [_text(name) for name in group.attrs["layer_names"]]
+            # Order stands in these lists alone: a group iterates by the alphabet.
+            arrays = [
+                np.asarray(group[name][_text(weight)], np.float32)
+                for name in names
+                for weight in group[name].attrs["weight_names"]
+            ]
+            stated = group.attrs.get("backend", root.attrs.get("backend"))
+            config = root.attrs.get("model_config")
+    except (OSError, KeyError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a whole HDF5 file of Keras 2 weights ({error})") from error
+    stated = None if stated is None else _text(stated)
+    if stated is None and backend is None:
+        raise InputError(
+            f"{path}: does not say which backend wrote it, and Theano's kernels are reversed: "
+            "give backend, theano or tensorflow"
+        )
+    if stated is not None and backend not in (None, stated):
+        raise InputError(f"{path}: backend {backend!r} given, but the file says {stated!r}")
+    used = stated or backend
+    if used not in ("theano", "tensorflow"):
+        raise InputError(f"{path}: backend {used!r}: want theano or tensorflow")
+    layers, window = (None, None) if config is None else _structure(_text(config), path)
+    return OriginalFile(used, arrays, layers, window, names)
+
+
+def _structure(config: str, path: Path) -> tuple[list[str], int | None]:
+    """(class names but the input, input length) from the configuration, which is only read."""
+    try:
+        parts = json.loads(config)["config"]
+        parts = parts["layers"] if isinstance(parts, dict) else parts
+        shape = parts[0]["config"]["batch_input_shape"]  # (None, L, 4) or (None, 1, L, 4)
+        names = [part["class_name"] for part in parts if part["class_name"] != "InputLayer"]
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{path}: its model_config cannot be read ({error!r})") from error
+    return names, shape[-2]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
