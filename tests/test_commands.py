@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 import subprocess
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import tfbs_shift
-from tfbs_shift import data, models, scan, sequences
+from tfbs_shift import data, evaluate, models, reports, scan, sequences
 from tfbs_shift.commands import COMMANDS, main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -130,9 +131,34 @@ def test_channels_go_in_as_the_model_reads_them(folder, tmp_path):
     (batch, _) = next(examples.as_dataset(60, alphabet="AGCT").as_numpy_iterator())
     assert np.array_equal(batch, x)
     run = tmp_path / "run"
-    words = [f"--model={file}", f"--data={folder}", "--epochs=1", f"--out={run}"]
-    assert main(["train", *words]) == 0
+    words = [f"--model={file}", f"--data={folder}", "--epochs=1", "--learning_rate=0"]
+    assert main(["train", *words, f"--out={run}"]) == 0
     assert models.alphabet(models.load(run)) == "AGCT"
+    # nothing was learnt, so the validation loss is that of the file's model
+    valid = data.load(folder, "valid")
+    expected = scan(model, valid.x[..., [0, 2, 1, 3]], valid.y, max_shift=0).loss.mean()
+    (row,) = csv.DictReader((run / "history.csv").open())
+    assert float(row["val_loss"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_report_of_several_labels(tmp_path):
+    """Labels of one class only leave NaN, which the files state as null and as an empty cell."""
+    flat = keras.Sequential(
+        [keras.Input((10, 4)), keras.layers.Flatten(), keras.layers.Dense(3, "sigmoid")]
+    )
+    codes = np.random.default_rng(0).integers(0, 4, (20, 14)).astype("uint8")
+    labels = np.random.default_rng(1).integers(0, 2, (20, 3)).astype("uint8")
+    for y, value in ((labels, None), (0 * labels, "nan")):
+        examples = data.Examples(codes, y)
+        found = evaluate(flat, examples.x, y)
+        reports.write_audit(found, examples, tmp_path, title="several", about=[])
+        figures = json.loads((tmp_path / "robustness.json").read_text())
+        expected = None if value else found.strategies["worst"]["auroc"]
+        assert figures["strategies"]["worst"]["auroc"] == expected
+        header, *rows = (tmp_path / "robustness.csv").read_text().splitlines()
+        assert header == "strategy,auroc,aupr,loss"
+        assert len(rows) == 4
+        assert (tmp_path / "report.html").read_text().count("<svg") == 2
 
 
 def test_report_is_one_file_that_says_it(trained, folder, tmp_path):

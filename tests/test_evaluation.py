@@ -200,6 +200,11 @@ def test_paper_protocol_in_evaluation(rng):
 
 def test_what_does_not_fit(rng):
     x, y = random_sequences(rng, 4, 20), np.ones(4)
+    with pytest.raises(InputError, match="the paper's protocol knows no spans"):
+        evaluate(
+            detector(), x, y, strategies=[WorstShift(protocol="paper")],
+            protect=np.zeros((4, 2), int),
+        )  # fmt: skip
     with pytest.raises(InputError, match="strategy 'none': given twice"):
         evaluate(detector(), x, y, strategies=("none", NoShift()))
     with pytest.raises(InputError, match="strategy 'best'"):

@@ -183,8 +183,11 @@ def test_labels_in_every_form():
 
 def test_outputs_that_make_no_sense(rng):
     x = random_sequences(rng, 4, WINDOW)
-    with pytest.raises(InputError, match="not probabilities; compile it"):
-        Outputs.of(functional(2, None), x)
+    linear = functional(1, None)
+    for bias in (-9.0, 0.5):  # also where the predictions lie in 0..1 by chance
+        linear.layers[-1].set_weights([np.zeros((8, 1)), np.array([bias])])
+        with pytest.raises(InputError, match="not probabilities; compile it"):
+            Outputs.of(linear, x)
     sequence = keras.Input((WINDOW, 4))
     flat = layers.Flatten()(sequence)
     with pytest.raises(InputError, match="several outputs"):

@@ -93,7 +93,8 @@ def evaluate(
         seed: of the random draws, for strategies given by name.
 
     Raises:
-        InputError: as ``scan``; an unknown strategy; one that is named twice.
+        InputError: as ``scan``; an unknown strategy; one that is named twice; spans to protect
+            under the paper's protocol, which has none.
     """
     chosen: dict[str, ShiftStrategy] = {}
     for item in strategies:
@@ -101,6 +102,8 @@ def evaluate(
         if one.name in chosen:
             raise InputError(f"strategy {one.name!r}: given twice")
         chosen[one.name] = one
+    if protect is not None and any(getattr(s, "protocol", "") == "paper" for s in chosen.values()):
+        raise InputError("protect: the paper's protocol knows no spans; use protocol='exact'")
     job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=protect)
     if not job.outputs.kind:
         raise InputError(

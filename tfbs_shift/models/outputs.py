@@ -137,12 +137,14 @@ class Outputs:
         loss = model.loss if getattr(model, "compiled", False) else None
         if loss is not None:
             loss = _single_loss(loss, predictions, predictions)
-        kind = _last_activation(model)
+        kind = activation = _last_activation(model)
         logits = False
         if kind not in ("softmax", "sigmoid") and loss is not None:
             kind, logits = _meaning(loss)
         if kind not in ("softmax", "sigmoid"):
-            kind = _looks_like(ops.convert_to_numpy(ops.cast(predictions, "float32")))
+            few = ops.convert_to_numpy(ops.cast(predictions, "float32"))
+            # A linear output may lie in 0..1 by chance; it is no probability for that.
+            kind = "" if activation == "linear" else _looks_like(few)
         if loss is None:
             if not kind:
                 raise InputError(

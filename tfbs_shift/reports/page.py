@@ -65,8 +65,10 @@ def page(
 <h2>What the columns mean</h2>
 <p class="soft"><b>none</b>: the centre window. <b>random</b>: a uniform start for each example.
 <b>worst</b>: for each example the window of highest loss; every start was tried, so nothing worse
-exists. <b>worst_of_n</b>: the highest loss among n starts drawn for each example. <b>right at every
-shift</b>: the fraction of examples that are classified right wherever the window lies.
+exists. <b>worst_of_n</b>: the highest loss among n starts drawn for each example. (With
+--protocol=paper, both as the paper's code chooses them: its loss is clamped, its starts are drawn
+once for all.) <b>right at every shift</b>: the fraction of examples that are classified right
+wherever the window lies.
 <b>averaged over shifts</b>: the prediction averaged over all windows, a cheap defence.</p>
 <h2>What was run</h2>
 <pre>{escape(chr(10).join(about))}</pre>
