@@ -8,10 +8,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from sklearn import metrics
 
 import tfbs_shift
 from tfbs_shift import data, evaluate, models, reports, scan, sequences
 from tfbs_shift.commands import COMMANDS, main
+
+from .test_deepsea import random_set, write_hdf5, write_v5
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -284,3 +287,51 @@ def test_demo(tmp_path, capsys):
     assert worst["worst"]["accuracy"] > none["worst"]["accuracy"] + 0.03
     assert (out / "report.html").read_text().count("<svg") == 1
     assert (out / "plots" / "curve.png").stat().st_size > 5000
+
+
+@pytest.fixture(scope="module")
+def deepsea_folder(tmp_path_factory):
+    """A folder of DeepSEA's files: 100 bp, 5 labels, of which one has no example."""
+    folder = tmp_path_factory.mktemp("deepsea")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("valid", 10), ("test", 24)):
+        codes, y = random_set(rng, count, 100, 5)
+        y[:, 3] = 0
+        write = write_hdf5 if split == "train" else write_v5
+        write(folder / f"{split}.mat", codes, y, name=split)
+    return folder
+
+
+def test_tbinet_on_deepseas_files(deepsea_folder, tmp_path, capsys):
+    run, audit = tmp_path / "run", tmp_path / "audit"
+    words = ["--model=tbinet", "--window=90", "--strategy=worst", "--tries=2", "--lr_patience=0"]
+    assert main(["train", f"--data={deepsea_folder}", *words, "--epochs=1", f"--out={run}"]) == 0
+    model = models.load(run)
+    assert (model.name, model.input_shape, model.output_shape) == (
+        "tbinet", (None, 90, 4), (None, 5),
+    )  # fmt: skip
+    words = ["--strategies=none,random,worst_of_2", "--average_strands"]
+    evaluate_words = ["evaluate", f"--model={run}", f"--data={deepsea_folder}", *words]
+    assert main([*evaluate_words, f"--out={audit}"]) == 0
+    printed = capsys.readouterr().out
+    assert "mean of 4 of 5 labels" in printed
+    figures = json.loads((audit / "robustness.json").read_text())
+    assert (figures["labels"], figures["labels_left_out"]) == (5, ["3"])
+    rows = list(csv.DictReader((audit / "labels.csv").open()))
+    test = data.load(deepsea_folder)
+    assert [int(row["positives"]) for row in rows] == (test.y.sum(axis=0) // 2).tolist()
+    saved = np.load(audit / "predictions" / "predictions_none.npy")
+    x = test.x[:, 5:95][..., [0, 2, 1, 3]].astype("float32")
+    assert np.allclose(saved, model.predict(x, verbose=0), atol=1e-6)
+    mean = (saved[:12] + saved[12:]) / 2
+    for k in (0, 1, 2, 4):
+        expected = metrics.roc_auc_score(test.y[:12, k], mean[:, k])
+        assert float(rows[k]["auroc_none"]) == pytest.approx(expected, abs=1e-6)
+    assert rows[3]["auroc_none"] == ""
+    values = [float(rows[k]["auroc_worst_of_2"]) for k in (0, 1, 2, 4)]
+    assert figures["strategies"]["worst_of_2"]["auroc"] == pytest.approx(np.mean(values), abs=1e-6)
+    assert "AUROC" in (audit / "report.html").read_text()
+    # other labels of the same files
+    words = [f"--data={deepsea_folder}", "--labels=1,3..4", "--window=90", "--epochs=1"]
+    assert main(["train", "--model=tbinet", *words, f"--out={tmp_path / 'three'}"]) == 0
+    assert models.load(tmp_path / "three").output_shape == (None, 3)

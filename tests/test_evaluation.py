@@ -8,6 +8,7 @@ from scipy import integrate
 from sklearn import metrics
 
 from tfbs_shift import InputError, NoShift, WorstShift, evaluate, scan, sequences
+from tfbs_shift.metrics import label_scores
 
 from .conftest import WINDOW, ZOO, functional, random_labels, random_sequences
 
@@ -105,6 +106,7 @@ def test_several_labels_against_sklearn(rng):
     p = predictions(model, x)
     found = evaluate(model, x, y)
     assert found.right is None
+    assert found.left_out == ["2"]
     assert found.right_at_every_shift is None
     for name, starts in found.starts.items():
         chosen = p[np.arange(COUNT), starts][:, both]
@@ -213,3 +215,157 @@ def test_what_does_not_fit(rng):
     regression.compile("sgd", "mse")
     with pytest.raises(InputError, match="no probabilities"):
         evaluate(regression, 5 * x, y)
+
+
+# ---- many labels ----
+
+
+def ties(rng, count):
+    return rng.integers(0, 4, count).astype(np.float32) / 4
+
+
+SCORES = {
+    "distinct": lambda rng, count: rng.random(count, np.float32),
+    "ties": ties,
+    "constant": lambda rng, count: np.full(count, 0.5, np.float32),
+    "saturated": lambda rng, count: (rng.random(count) < 0.1).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("count", [2, 3, 10, 501])
+def test_label_scores_equal_sklearn(kind, count, rng):
+    y = (rng.random((count, 70)) < rng.random(70)).astype(np.uint8)
+    y[:, 3], y[:, 4] = 0, 1
+    scores = np.stack([SCORES[kind](rng, count) for _ in range(70)], axis=1)
+    found = label_scores(y, scores)
+    for k in range(70):
+        assert found.positives[k] == y[:, k].sum()
+        if 0 < y[:, k].sum() < count:
+            assert found.auroc[k] == pytest.approx(metrics.roc_auc_score(y[:, k], scores[:, k]))
+            precision, recall, _ = metrics.precision_recall_curve(y[:, k], scores[:, k])
+            assert found.aupr[k] == pytest.approx(metrics.auc(recall, precision))
+        else:
+            assert np.isnan(found.auroc[k])
+            assert np.isnan(found.aupr[k])
+    assert not found.scored[3]
+    assert found.means()["aupr"] == pytest.approx(np.nanmean(found.aupr))
+
+
+def test_label_scores_refuse_what_is_no_number():
+    with pytest.raises(InputError, match="no numbers"):
+        label_scores(np.eye(2), np.array([[0, np.nan], [1, 0]]))
+    with pytest.raises(InputError, match="odd number"):
+        label_scores(np.eye(3), np.eye(3), average_strands=True)
+
+
+def test_without_worst_only_the_starts_drawn_are_run(rng):
+    """The same starts and figures as when every start is run, with the model run there alone."""
+    model = functional(4, "sigmoid")
+    x = random_sequences(rng, COUNT, 40)
+    y = random_labels(rng, COUNT, 4, "binary")
+    names = ("none", "random", "worst_of_3")
+    few = evaluate(model, x, y, strategies=names, seed=3)
+    everything = evaluate(model, x, y, strategies=(*names, "worst"), seed=3)
+    for name in names:
+        assert np.array_equal(few.starts[name], everything.starts[name])
+        assert np.allclose(few.predictions[name], everything.predictions[name], atol=1e-6)
+        for metric, value in few.strategies[name].items():
+            assert value == pytest.approx(everything.strategies[name][metric], abs=1e-6)
+    assert few.scan is few.right is few.averaged is None
+    assert few.to_dict()["curve"] == []
+    assert "averaged_over_shifts" not in few.to_dict()
+
+
+def test_the_papers_draw_without_running_every_start(rng):
+    """Its window at start 0, which need not be drawn, is run as well."""
+    model = functional(3, "sigmoid")
+    x = random_sequences(rng, COUNT, 40)
+    y = random_labels(rng, COUNT, 3, "binary")
+    few, everything = (
+        evaluate(model, x, y, strategies=[WorstShift(3, seed=2, protocol="paper"), *more])
+        for more in ([], ["worst"])
+    )
+    assert np.array_equal(few.starts["worst_of_3"], everything.starts["worst_of_3"])
+    assert (few.starts["worst_of_3"] == 0).any()
+    same = np.allclose(few.predictions["worst_of_3"], everything.predictions["worst_of_3"])
+    assert same
+
+
+def test_strands_are_averaged(rng):
+    model = functional(3, "sigmoid")
+    half = random_sequences(rng, COUNT, WINDOW + SLACK)
+    x = np.concatenate([half, sequences.reverse_complement(half)])
+    y = np.tile(random_labels(rng, COUNT, 3, "binary"), (2, 1))
+    found = evaluate(model, x, y, average_strands=True, strategies=("none", "worst"))
+    p = predictions(model, x)
+    for name, starts in found.starts.items():
+        chosen = p[np.arange(2 * COUNT), starts]
+        mean = (chosen[:COUNT] + chosen[COUNT:]) / 2
+        expected = metrics.roc_auc_score(y[:COUNT], mean, average="macro")
+        assert found.strategies[name]["auroc"] == pytest.approx(expected)
+    assert found.to_dict()["average_strands"] is True
+    x[COUNT + 5] = x[5]
+    with pytest.raises(InputError, match=rf"example {COUNT + 5} is not the reverse complement"):
+        evaluate(model, x, y, average_strands=True)
+    with pytest.raises(InputError, match="no pairs of strands"):
+        evaluate(model, x[:-1], y[:-1], average_strands=True)
+
+
+class Failing:
+    """Sequences whose reading fails at some row, and which count what is read."""
+
+    def __init__(self, x, fails_at):
+        self.x, self.fails_at, self.shape, self.read = x, fails_at, x.shape, 0
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, rows):
+        begin, end, _ = rows.indices(len(self.x))
+        if end - begin == 16:  # a block, not a look at the first rows
+            if begin >= self.fails_at:
+                raise KeyboardInterrupt
+            self.read += end - begin
+        return self.x[rows]
+
+
+@pytest.mark.parametrize("units", [2, 3])
+@pytest.mark.parametrize("strategies", [("none", "worst_of_3"), ("random", "worst")])
+def test_an_interrupted_evaluation_goes_on(units, strategies, rng, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfbs_shift.files._SECONDS", 0.0)
+    model = functional(units, "softmax" if units == 2 else "sigmoid")
+    x = random_sequences(rng, 96, 30)
+    y = random_labels(rng, 96, units, "categorical" if units == 2 else "binary")
+
+    def run(x, folder=tmp_path / "work", seed=1):
+        return evaluate(model, x, y, strategies=strategies, seed=seed, folder=folder, batch_size=16)
+
+    expected = evaluate(model, x, y, strategies=strategies, seed=1).to_dict()
+    first = Failing(x, 48)
+    with pytest.raises(KeyboardInterrupt):
+        run(first)
+    assert first.read == 48
+    second = Failing(x, 1000)
+    found = run(second)
+    assert second.read == 48  # the other half
+    for name in strategies:
+        assert found.to_dict()["strategies"][name] == pytest.approx(expected["strategies"][name])
+    third = Failing(x, 1000)
+    assert run(third).to_dict() == found.to_dict()
+    assert third.read == 0  # all there
+    # other draws, other sequences, other weights are other work
+    progress = tmp_path / "work" / "progress.json"
+    for change in ("seed", "x", "weights"):
+        progress.unlink()
+        with pytest.raises(KeyboardInterrupt):
+            run(Failing(x, 48))
+        if change == "weights":
+            model.set_weights([w + 0.01 for w in model.get_weights()])
+        other = Failing(x[::-1].copy() if change == "x" else x, 1000)
+        found = run(other, seed=2 if change == "seed" else 1)
+        assert other.read == 96
+    progress.write_text('{"fingerprint": ')  # cut short
+    again = Failing(x, 1000)
+    run(again)
+    assert again.read == 96

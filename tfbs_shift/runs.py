@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import platform
 import sys
@@ -40,6 +39,7 @@ def train(
     batch_size: int = 64,
     learning_rate: float = 5e-5,
     patience: int = 25,
+    lr_patience: int = 5,
     seed: int = 0,
 ) -> keras.Model:
     """Trains as the paper does, into a run folder.
@@ -48,7 +48,8 @@ def train(
     ``model.keras``; nothing, if the arguments do not fit.
 
     Adam; early stopping on the validation loss, the best weights kept; the learning rate times
-    0.25 after 5 epochs without a gain of 1e-4. Defaults are the paper's (PROTOCOL, small data).
+    0.25 after ``lr_patience`` epochs without a gain of 1e-4. Defaults are the paper's for its small
+    data sets.
 
     Args:
         model: softmax, one or several sigmoids, or compiled with its loss.
@@ -61,6 +62,7 @@ def train(
         epochs: at most.
         batch_size, learning_rate: of the training.
         patience: epochs without a gain after which training stops.
+        lr_patience: epochs without a gain after which the learning rate falls; 0: it never does.
         seed: order of the examples.
 
     Returns:
@@ -75,12 +77,12 @@ def train(
             f"{validation.source}: {validation.length} bp, but the training sequences have "
             f"{training.length}"
         )
-    centre = training.codes[:8, windows.centre : windows.centre + window]
+    centre = training.codes[:8][:, windows.centre : windows.centre + window]
     alphabet = models.alphabet(model)
     few = sequences.reorder(sequences.one_hot(centre), sequences.ACGT, alphabet)
     outputs = Outputs.of(model, few)
     batches = [
-        dataclasses.replace(part, y=outputs.labels(part.y, len(part))).as_dataset(
+        dataclasses.replace(part, labels=outputs.labels(part.labels, len(part))).as_dataset(
             batch_size, shuffle=shuffle, seed=seed, alphabet=alphabet
         )
         for part, shuffle in ((training, True), (validation, False))
@@ -89,12 +91,13 @@ def train(
     trainer.compile(
         keras.optimizers.Adam(learning_rate),
         outputs.loss,
-        metrics=["accuracy" if outputs.exclusive else keras.metrics.AUC(multi_label=True)],
+        metrics=["accuracy"] if outputs.exclusive else [],
         # XLA takes longer to compile on a CPU than it gains in a short run.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
     )
     with replacing(out / "flags.txt") as file:
         file.write_text(flagfile)
+    schedule = keras.callbacks.ReduceLROnPlateau(factor=0.25, patience=lr_patience, min_delta=1e-4)
     trainer.fit(
         batches[0],
         validation_data=batches[1],
@@ -103,7 +106,7 @@ def train(
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
             keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.ReduceLROnPlateau(factor=0.25, patience=5, min_delta=1e-4),
+            *([schedule] if lr_patience else []),
             _KeepBest(out / "checkpoints" / "best.keras"),
             keras.callbacks.CSVLogger(str(out / "history.csv")),
             keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True),
@@ -144,6 +147,5 @@ def provenance(*parts: Examples) -> list[str]:
         f"{len(tf.config.list_physical_devices('GPU'))} GPUs",
     ]
     for part in parts:
-        digest = hashlib.sha256(part.codes.tobytes() + part.y.tobytes()).hexdigest()[:16]
-        lines.append(f"{part.source}: {len(part)} examples of {part.length} bp, sha256 {digest}")
+        lines.append(f"{part.source}: {len(part)} examples of {part.length} bp, {part.checksum()}")
     return lines

@@ -67,8 +67,8 @@ class ShiftScan:
 
 def scan(
     model: keras.Model,
-    x: np.ndarray,
-    y: np.ndarray,
+    x: Any,
+    y: Any,
     *,
     window: int | None = None,
     max_shift: int | None = None,
@@ -142,7 +142,12 @@ class ScanJob:
         return cls(model, outputs, x, outputs.labels(y, len(x)), windows, allowed)
 
     def blocks(
-        self, starts: np.ndarray, batch_size: int | None = None, progress: bool = False
+        self,
+        starts: np.ndarray,
+        batch_size: int | None = None,
+        progress: bool = False,
+        *,
+        begin: int = 0,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Runs the model at given starts, block by block.
 
@@ -150,6 +155,7 @@ class ScanJob:
             starts: ``int32`` (n,) for all examples or (N, n).
             batch_size: examples a block; None: 128.
             progress: show a bar on standard error.
+            begin: the first example; those before it are done.
 
         Yields:
             (rows of the block, losses (b, n), predictions (b, n, K)), float32.
@@ -166,11 +172,12 @@ class ScanJob:
             return at_starts(one, ops.cast(x, self.model.compute_dtype), starts, self.windows)
 
         run = compiled(run)
-        with tqdm(total=count, unit="ex", disable=not progress, desc="scan") as bar:
-            for begin in range(0, count, size):
-                rows = slice(begin, min(begin + size, count))
+        bar = tqdm(total=count, initial=begin, unit="ex", disable=not progress, desc="scan")
+        with bar:
+            for first in range(begin, count, size):
+                rows = slice(first, min(first + size, count))
                 block = [np.asarray(column[rows]) for column in (self.x, self.y, starts)]
-                filled = rows.stop - begin
+                filled = rows.stop - first
                 if filled < size:  # keep one shape, so that one graph serves all blocks
                     block = [column[np.arange(size) % filled] for column in block]
                 losses, predictions = run(*map(ops.convert_to_tensor, block))

@@ -37,6 +37,10 @@ class ShiftStrategy(abc.ABC):
     ) -> Tensor:
         """Starts to choose from, ``int32`` (batch, n)."""
 
+    def tries_every_start(self, windows: WindowRange) -> bool:
+        """Whether the candidates are all starts there are, in order."""
+        return False
+
     def choose(self, candidates: Tensor, losses: Tensor, windows: WindowRange) -> Tensor:
         """The start of the highest loss, the first of equals: (B, n), (B, n) -> ``int32`` (B,)."""
         best = ops.argmax(losses, axis=1)
@@ -88,16 +92,20 @@ class WorstShift(ShiftStrategy):
         # Drawing every start needs no chance, so that no seed is kept.
         self.seed_generator = None if tries is None else keras.random.SeedGenerator(seed)
 
+    def tries_every_start(self, windows: WindowRange) -> bool:
+        return self.tries is None or (self.tries >= len(windows) and self.protocol == "exact")
+
     def candidates(
         self, batch: int | Tensor, windows: WindowRange, allowed: Tensor | None = None
     ) -> Tensor:
         count = len(windows)
-        if self.tries is None or (self.tries >= count and self.protocol == "exact"):
+        if self.tries_every_start(windows):
             columns = ops.broadcast_to(ops.arange(count, dtype="int32"), (batch, count))
             if allowed is not None:
                 first = ops.cast(ops.argmax(ops.cast(allowed, "int32"), axis=1), "int32")
                 columns = ops.where(allowed, columns, first[:, None])
             return _starts(columns, windows)
+        assert self.tries is not None
         rows = 1 if self.protocol == "paper" else batch
         draws = keras.random.uniform((rows, count), seed=self.seed_generator)
         draws = ops.broadcast_to(draws, (batch, count))

@@ -1,8 +1,10 @@
 """Audits a trained network: its accuracy when the window moves, exactly, with a report.
 
-The network is run at every start of its window. The folder gets robustness.json and .csv (the
-figures), report.html, plots/, shifts.npz (the loss of every example at every start), and flags.txt
-(a flagfile that repeats the audit).
+With worst among the strategies the network is run at every start of its window, else only at the
+starts that they draw. The folder gets robustness.json and .csv (the figures), report.html, plots/,
+shifts.npz (the loss of every example at every start), and flags.txt (a flagfile that repeats the
+audit); for several labels labels.csv (AUROC and AUPR of each) and predictions/ too. The same
+command goes on where an interrupted one stopped.
 
   tfbs-shift evaluate --model=runs/worst --data=FOLDER --out=audit
   tfbs-shift evaluate --model=mine.keras --data=bound.fa,unbound.fa --max_shift=10 --out=audit
@@ -10,6 +12,7 @@ figures), report.html, plots/, shifts.npz (the loss of every example at every st
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,6 +28,7 @@ def define(flags: absl_flags.FlagValues) -> None:
     text, number = shared.text(flags), shared.number(flags)
     text("model", None, "A run folder of train, a .keras file, or an old .h5 or .hdf5.")
     text("data", None, "Labelled sequences, in any of the forms that train reads.")
+    shared.labels(flags)
     absl_flags.DEFINE_enum(
         "split", "test", ["train", "valid", "test"], "Which examples.", flag_values=flags
     )
@@ -41,6 +45,13 @@ def define(flags: absl_flags.FlagValues) -> None:
     text("out", None, "Folder to write.")
     number("batch_size", None, "Examples a block; default: 128.", 1)
     number("seed", 0, "Of the random draws.", 0)
+    absl_flags.DEFINE_boolean(
+        "average_strands",
+        False,
+        "For several labels: score the mean prediction of both strands, where the second half of "
+        "the examples is the reverse complement of the first, as in DeepSEA's files.",
+        flag_values=flags,
+    )
 
 
 def run(flags: absl_flags.FlagValues) -> None:
@@ -51,10 +62,12 @@ def run(flags: absl_flags.FlagValues) -> None:
 
     from tfbs_shift import data
 
-    examples = data.load(flags.data, flags.split)  # before TensorFlow's seconds: it may be wrong
+    examples = data.load(
+        flags.data, flags.split, labels=flags.labels
+    )  # before TensorFlow's seconds: it may be wrong
 
     shared.load_keras()
-    from tfbs_shift import evaluate, models, reports, runs, sequences
+    from tfbs_shift import evaluate, models, reports, runs
     from tfbs_shift.strategies import strategy
 
     chosen = [
@@ -67,22 +80,27 @@ def run(flags: absl_flags.FlagValues) -> None:
         for name in flags.strategies
     ]
     model = models.load(flags.model)
+    out = Path(flags.out).expanduser()
     found = evaluate(
         model,
-        sequences.reorder(examples.x, sequences.ACGT, models.alphabet(model)),
+        examples.one_hot(models.alphabet(model)),
         examples.y,
         window=flags.window,
         strategies=chosen,
         max_shift=flags.max_shift,
         seed=flags.seed,
+        average_strands=flags.average_strands,
+        label_names=examples.label_names,
+        folder=out / "predictions",
         batch_size=flags.batch_size,
         progress=sys.stderr.isatty(),
     )
-    out = Path(flags.out).expanduser()
     lines = runs.provenance(examples)
     about = [*lines, "", *shared.flag_lines(flags)]
     reports.write_audit(found, examples, out, title=Path(flags.model).name, about=about)
     with replacing(out / "flags.txt") as file:
         file.write_text(shared.flagfile("evaluate", flags, lines, out / "flags.txt"))
+    if not found.predictions:  # shifts.npz has it all
+        shutil.rmtree(out / "predictions")
     print(reports.text_table({Path(flags.model).name: found.to_dict()}))
     print(f"wrote {out}: open {out / 'report.html'}")

@@ -36,6 +36,16 @@ def protocol(flags: absl_flags.FlagValues) -> None:
     )
 
 
+def labels(flags: absl_flags.FlagValues) -> None:
+    """Defines ``--labels``."""
+    text(flags)(
+        "labels",
+        None,
+        "Label columns of DeepSEA's files: numbers, ranges, dnase, tf, histone, all, targets or "
+        "names (125..814,K562|CTCF); default: the 690 transcription factors, 125..814.",
+    )
+
+
 def require(flags: absl_flags.FlagValues, *names: str) -> None:
     """Raises InputError for the first flag that was not given."""
     for name in names:

@@ -27,9 +27,16 @@ def define(flags: absl_flags.FlagValues) -> None:
         "data",
         None,
         "Labelled sequences: a Zeng folder (train.data, test.data), the authors' "
-        ".npz, a folder of CSV files, one .csv with sequence,label, or bound.fa,unbound.fa.",
+        ".npz, a folder of CSV files, one .csv with sequence,label, bound.fa,unbound.fa, or a "
+        "folder of DeepSEA's train.mat and valid.mat.",
     )
-    text("model", "cnn", "cnn (the paper's two-layer network), or a file to go on from.")
+    text(
+        "model",
+        "cnn",
+        "cnn (the paper's two-layer network), tbinet (Park et al. 2020, for several labels), or a "
+        "file to go on from.",
+    )
+    shared.labels(flags)
     number(
         "window",
         None,
@@ -58,6 +65,12 @@ def define(flags: absl_flags.FlagValues) -> None:
         "learning_rate", 5e-5, "Of Adam, at the start.", lower_bound=0.0, flag_values=flags
     )
     number("patience", 25, "Stop after so many epochs without a lower validation loss.", 1)
+    number(
+        "lr_patience",
+        5,
+        "Learning rate times 0.25 after so many epochs without a lower validation loss; 0: never.",
+        0,
+    )
     number("seed", 0, "Repeats weights, order, draws and dropout.", 0)
     absl_flags.DEFINE_boolean(
         "regularize", True, "L1, L2 and dropout of the cnn.", flag_values=flags
@@ -76,8 +89,8 @@ def run(flags: absl_flags.FlagValues) -> None:
     from tfbs_shift import data
     from tfbs_shift.windows import WindowRange
 
-    parts = [data.load(flags.data, split) for split in ("train", "valid")]
-    if flags.model == "cnn":
+    parts = [data.load(flags.data, split, labels=flags.labels) for split in ("train", "valid")]
+    if flags.model in ("cnn", "tbinet"):
         window = flags.window or parts[0].length
         WindowRange(parts[0].length, window, flags.max_shift)  # before TensorFlow's seconds
 
@@ -89,9 +102,11 @@ def run(flags: absl_flags.FlagValues) -> None:
     from tfbs_shift.strategies import strategy
 
     keras.utils.set_random_seed(flags.seed)
+    values = parts[0].labels.shape[1]
     if flags.model == "cnn":
-        classes = parts[0].y.shape[1]
-        model = models.cnn(window, classes=classes, regularized=flags.regularize)
+        model = models.cnn(window, classes=values, regularized=flags.regularize)
+    elif flags.model == "tbinet":
+        model = models.tbinet(window, labels=values)
     else:
         model = models.load(flags.model)
         window = input_window(model, flags.window)
@@ -117,6 +132,7 @@ def run(flags: absl_flags.FlagValues) -> None:
             batch_size=flags.batch_size,
             learning_rate=flags.learning_rate,
             patience=flags.patience,
+            lr_patience=flags.lr_patience,
             seed=flags.seed,
         )
     except KeyboardInterrupt:

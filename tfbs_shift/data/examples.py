@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tfbs_shift import sequences
+from tfbs_shift.data.batches import batch_count, batches
+from tfbs_shift.data.columns import Column, FileColumn, rows_of
 from tfbs_shift.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_FEW = 1000
+
 
 class Intervals(NamedTuple):
-    """Where the sequences lie in a genome: 0-based half-open, strand +, one row an example."""
+    """Where the sequences lie in a genome: 0-based half-open, one row an example."""
 
     chrom: np.ndarray
     """str (N,)"""
     start: np.ndarray
-    """int64 (N,)"""
+    """int64 (N,); below 0, or with an end beyond the chromosome's, where N was padded"""
     end: np.ndarray
     """int64 (N,)"""
 
-    def rows(self, rows: np.ndarray) -> Intervals:
+    def rows(self, rows: Any) -> Intervals:
         """The intervals of some rows."""
         return Intervals(*(column[rows] for column in self))
 
@@ -35,22 +41,28 @@ class Examples:
     """Sequences of one length with their labels.
 
     Args:
-        codes: ``uint8`` (N, W), 0..3 = A, C, G, T and 4 = unknown.
-        y: ``uint8`` (N, K). For bound/unbound data K = 2 and column 1 is "bound".
+        codes: ``uint8`` (N, W), 0..3 = A, C, G, T and 4 = unknown; an array, or a column of a file
+            that is read when it is sliced.
+        labels: ``uint8`` (N, K), likewise. For bound/unbound data K = 2 and column 1 is "bound".
         intervals: genome coordinates, or None where the file has none. A shuffled negative bears
             the coordinates of the sequence it was made from.
         names: str (N,), the identifiers in the file, or None where it has none.
         source: what was read, for messages and run folders.
+        label_names: what the K labels are, or None where the file does not say.
+        strand: str (N,), "-" where the sequence is the reverse complement of its interval, else
+            "+"; None: "+" everywhere.
     """
 
-    codes: np.ndarray
-    y: np.ndarray
+    codes: Column
+    labels: Column
     intervals: Intervals | None = None
     names: np.ndarray | None = None
     source: str = ""
+    label_names: Sequence[str] | None = None
+    strand: np.ndarray | None = None
 
     def __post_init__(self):
-        columns = [self.y, self.names, *(self.intervals or ())]
+        columns = [self.labels, self.names, self.strand, *(self.intervals or ())]
         if any(c is not None and len(c) != len(self.codes) for c in columns):
             raise InputError(f"{self.source}: sequences, labels and names differ in number")
 
@@ -65,17 +77,63 @@ class Examples:
     @cached_property
     def x(self) -> np.ndarray:
         """``uint8`` one-hot (N, W, 4), channels A, C, G, T; made on first use, 4 N W bytes."""
-        return sequences.one_hot(self.codes)
+        return sequences.one_hot(np.asarray(self.codes))
 
-    def rows(self, rows: np.ndarray) -> Examples:
-        """Some of the examples, in the order of ``rows`` (indices or a mask)."""
+    @cached_property
+    def y(self) -> np.ndarray:
+        """``uint8`` (N, K): the labels, read from their file on first use, N K bytes."""
+        return np.asarray(self.labels)
+
+    def one_hot(self, alphabet: str = sequences.ACGT) -> OneHot:
+        """``uint8`` (N, W, 4), made as it is sliced; for ``scan`` and ``evaluate`` at any size."""
+        return OneHot(self.codes, alphabet)
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the sequences stay in their file until they are used."""
+        return isinstance(self.codes, FileColumn)
+
+    def rows(self, rows: Any) -> Examples:
+        """Some of the examples, in the order of ``rows`` (a slice, indices or a mask)."""
         return Examples(
-            self.codes[rows],
-            self.y[rows],
+            rows_of(self.codes, rows),
+            rows_of(self.labels, rows),
             None if self.intervals is None else self.intervals.rows(rows),
             None if self.names is None else self.names[rows],
             self.source,
+            self.label_names,
+            None if self.strand is None else self.strand[rows],
         )
+
+    def paired_strands(self, *, rows: int | None = None) -> bool:
+        """Whether the second half is the reverse complement of the first, with the same labels.
+
+        Args:
+            rows: compare so many of the first half, evenly spread, and not all of it.
+        """
+        half, odd = divmod(len(self), 2)
+        if odd or not half:
+            return False
+        step = 1 if rows is None else max(1, half // rows)
+        for begin in range(0, half, 1024 * step):
+            some = np.arange(begin, min(half, begin + 1024 * step), step)
+            ahead, back = self.codes[some], self.codes[some + half]
+            if not np.array_equal(sequences.reverse_complement_codes(ahead), back):
+                return False
+            if not np.array_equal(self.labels[some], self.labels[some + half]):
+                return False
+        return True
+
+    def checksum(self) -> str:
+        """A line that tells these examples from others: SHA-256 of all, or of some in a file."""
+        some: Any = slice(None)
+        what = "sha256"
+        if self.in_file:
+            count = len(self)
+            some = np.unique(np.append(np.arange(min(_FEW, count)), np.arange(count)[-_FEW:]))
+            what = f"sha256 of the first and last {_FEW}"
+        digest = hashlib.sha256(self.codes[some].tobytes() + self.labels[some].tobytes())
+        return f"{what} {digest.hexdigest()[:16]}"
 
     def as_dataset(
         self,
@@ -84,22 +142,90 @@ class Examples:
         shuffle: bool = False,
         seed: int | None = None,
         alphabet: str = sequences.ACGT,
+        shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Batches (x, y) for ``fit``: ``uint8`` (B, W, 4) and (B, K); the last may be smaller.
 
+        Examples that stay in a file are read block by block as they are used, shuffled as
+        :func:`tfbs_shift.data.batches.batches` says; others are permuted wholly.
+
         Args:
             batch_size: examples a batch.
-            shuffle: a new permutation of all examples in each epoch.
-            seed: repeats the permutations.
+            shuffle: a new order in each epoch.
+            seed: repeats the orders, epoch by epoch.
             alphabet: order of the channels, as the model reads them (``models.alphabet``).
+            shard: (i, n): only part i of n disjoint parts, for several workers; with ``shuffle``
+                all must have the same seed.
         """
         import tensorflow as tf
 
         letters = sequences.one_hot(np.arange(sequences.UNKNOWN + 1))
         table = tf.constant(sequences.reorder(letters, sequences.ACGT, alphabet))
-        dataset = tf.data.Dataset.from_tensor_slices((self.codes, self.y))
-        if shuffle:
-            dataset = dataset.shuffle(max(1, len(self)), seed=seed, reshuffle_each_iteration=True)
-        dataset = dataset.batch(batch_size)
-        dataset = dataset.map(lambda codes, y: (tf.gather(table, tf.cast(codes, tf.int32)), y))
+        if self.in_file:
+            dataset = self._streamed(batch_size, shuffle, seed, shard)
+        else:
+            part = slice(shard[0], None, shard[1])
+            dataset = tf.data.Dataset.from_tensor_slices((self.codes[part], self.y[part]))
+            if shuffle:
+                count = max(1, len(dataset))
+                dataset = dataset.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+            dataset = dataset.batch(batch_size)
+
+        def one_hot(codes: tf.Tensor, y: tf.Tensor):
+            return tf.gather(table, tf.cast(codes, tf.int32)), y
+
+        dataset = dataset.map(one_hot, tf.data.AUTOTUNE, deterministic=True)
         return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def _streamed(
+        self, batch_size: int, shuffle: bool, seed: int | None, shard: tuple[int, int]
+    ) -> tf.data.Dataset:
+        import tensorflow as tf
+
+        columns = (self.codes, self.labels)
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        epochs = 0
+
+        def epoch() -> Iterator[tuple[np.ndarray, ...]]:
+            nonlocal epochs
+            epochs += 1
+            return batches(
+                columns, batch_size, shuffle=shuffle, seed=seed, epoch=epochs - 1, shard=shard
+            )
+
+        shapes = [tf.TensorSpec((None, column.shape[1]), tf.uint8) for column in columns]
+        dataset = tf.data.Dataset.from_generator(epoch, output_signature=tuple(shapes))
+        count = batch_count(columns, batch_size, shard)
+        return (
+            dataset
+            if count is None
+            else dataset.apply(tf.data.experimental.assert_cardinality(count))
+        )
+
+
+class OneHot:
+    """``uint8`` (N, W, 4) from codes, made when sliced: 4 bytes a base only for rows in use.
+
+    Args:
+        codes: ``uint8`` (N, W), an array or a column of a file.
+        alphabet: order of the channels.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 3
+
+    def __init__(self, codes: Column, alphabet: str = sequences.ACGT):
+        self.codes = codes
+        self.alphabet = alphabet
+        self.shape = (*codes.shape, 4)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        x = sequences.one_hot(self.codes[rows])
+        return sequences.reorder(x, sequences.ACGT, self.alphabet)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfbs_shift.data import readers
+from tfbs_shift.data import deepsea, readers
 from tfbs_shift.data.examples import Examples
 from tfbs_shift.errors import InputError
 
@@ -16,14 +18,26 @@ SPLITS = ("train", "valid", "test")
 
 _CSV = (".csv", ".tsv")
 _FASTA = (".fa", ".fasta", ".fna")
+_READERS = (
+    ((".data",), readers.read_zeng),
+    (_CSV, readers.read_csv),
+    ((".mat",), deepsea.read_mat),
+)
+_OPTIONS = {"labels": "DeepSEA's files"}
 _STEMS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
 _FORMS = (
     "a Zeng folder (train.data, test.data), a folder of train/dev/test .csv, an .npz or a folder "
-    "with one, a .csv with sequence,label, or a FASTA pair bound.fa,unbound.fa"
+    "with one, a .csv with sequence,label, a FASTA pair bound.fa,unbound.fa, or DeepSEA's .mat "
+    "files"
 )
 
 
-def load(path: str | Path | Sequence[str | Path], split: str = "test") -> Examples:
+def load(
+    path: str | Path | Sequence[str | Path],
+    split: str = "test",
+    *,
+    labels: str | Sequence[int] | None = None,
+) -> Examples:
     """Labelled sequences from any of the forms people keep them in.
 
     ============================================  =========================  ====================
@@ -34,16 +48,22 @@ def load(path: str | Path | Sequence[str | Path], split: str = "test") -> Exampl
     folder of CSV files                           ``train.csv[.gz]``         ``test.csv[.gz]``
     one ``.csv``/``.tsv``/``.data`` file          the file                   the file
     FASTA pair, "bound.fa,unbound.fa" or a tuple  the pair                   the pair
+    DeepSEA folder                                ``train.mat``              ``test.mat``
+    one ``.mat`` file                             the file                   the file
     ============================================  =========================  ====================
 
     Where the data has no validation set of its own (``dev``, ``valid`` or ``val.csv``), "valid"
     is a tenth of the training examples and "train" the other nine, split as in the paper:
     scikit-learn's ``train_test_split(test_size=0.1, random_state=9)``. A single file is no
-    held-out data: its "test" is all of it, for a model that was trained on something else.
+    held-out data: its "test" is all of it, for a model that was trained on something else. Of
+    DeepSEA's files nothing is held out but ``valid.mat``; their rows are read when they are used.
 
     Args:
-        path: what to read; all files may be gzipped.
+        path: what to read; text files may be gzipped.
         split: "train", "valid" or "test".
+        labels: of DeepSEA's files, which label columns, as
+            :func:`tfbs_shift.data.deepsea.select_labels` takes them; None: the 690 transcription
+            factors, 125..814.
 
     Raises:
         InputError: nothing known is there, or a file has a mistake (named with its line).
@@ -51,43 +71,57 @@ def load(path: str | Path | Sequence[str | Path], split: str = "test") -> Exampl
     if split not in SPLITS:
         raise InputError(f"split {split!r}: want one of {', '.join(SPLITS)}")
     parts = _parts(path)
-    if split == "test" or "valid" in parts:
-        if split not in parts:
-            raise InputError(f"{path}: no {split} set in it, only {', '.join(parts)}")
-        return parts[split]()
-    if "train" not in parts:
-        raise InputError(f"{path}: no train set in it, only {', '.join(parts)}")
-    examples = parts["train"]()
+    held_out = "valid" in parts or split == "test"
+    wanted = split if held_out else "train"
+    if wanted not in parts:
+        raise InputError(f"{path}: no {wanted} set in it, only {', '.join(parts)}")
+    examples = _read(parts[wanted], path, labels=labels)
+    if held_out:
+        return examples
+    if examples.in_file:  # a random tenth of a file that is read in order would be read in pieces
+        if split == "valid":
+            raise InputError(f"{path}: no valid set in it, only {', '.join(parts)}")
+        return examples
     return examples.rows(_paper_split(len(examples), examples.source)[split])
 
 
-def _parts(path: str | Path | Sequence[str | Path]) -> dict[str, Callable[[], Examples]]:
+def _read(read: Callable[..., Examples], path: Any, **options: Any) -> Examples:
+    """Reads with the options that were given, each of which only some kinds of file have."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in inspect.signature(read).parameters:
+            raise InputError(f"{path}: {name} is for {_OPTIONS[name]} only")
+    return read(**given)
+
+
+def _parts(path: str | Path | Sequence[str | Path]) -> dict[str, Callable[..., Examples]]:
     """How to read each split that ``path`` has."""
     if isinstance(path, str) and "," in path and not Path(path).exists():
         path = [part.strip() for part in path.split(",")]
     if not isinstance(path, str | Path):
         return _pair([Path(part).expanduser() for part in path])
     path = Path(path).expanduser()
-    if path.is_dir():
-        return _folder(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    return _folder(path) if path.is_dir() else _file(path)
+
+
+def _file(path: Path) -> dict[str, Callable[..., Examples]]:
     suffix = _suffix(path)
     if suffix == ".npz":
         return _npz(path)
-    if suffix in _CSV:
-        return _one_file(lambda: readers.read_csv(path))
-    if suffix == ".data":
-        return _one_file(lambda: readers.read_zeng(path))
     if suffix in _FASTA:
         raise InputError(f"{path}: a FASTA has no labels: give a pair, bound.fa,unbound.fa")
+    for kinds, read in _READERS:
+        if suffix in kinds:
+            return _one_file(partial(read, path))
     raise InputError(f"{path}: do not know this kind of file; want {_FORMS}")
 
 
-def _folder(path: Path) -> dict[str, Callable[[], Examples]]:
+def _folder(path: Path) -> dict[str, Callable[..., Examples]]:
     files = sorted(file for file in path.iterdir() if file.is_file())
-    parts: dict[str, Callable[[], Examples]] = {}
-    for kinds, read in (((".data",), readers.read_zeng), (_CSV, readers.read_csv)):
+    parts: dict[str, Callable[..., Examples]] = {}
+    for kinds, read in _READERS:
         for split, stems in _STEMS.items():
             found = [f for f in files if _suffix(f) in kinds and f.name.split(".")[0] in stems]
             if len(found) > 1:
@@ -105,7 +139,7 @@ def _folder(path: Path) -> dict[str, Callable[[], Examples]]:
     raise InputError(f"{path}: found no data in this folder; want {_FORMS}")
 
 
-def _pair(paths: list[Path]) -> dict[str, Callable[[], Examples]]:
+def _pair(paths: list[Path]) -> dict[str, Callable[..., Examples]]:
     if len(paths) != 2:
         raise InputError(f"{', '.join(map(str, paths))}: want two FASTA files, bound,unbound")
     for path in paths:
@@ -114,11 +148,11 @@ def _pair(paths: list[Path]) -> dict[str, Callable[[], Examples]]:
     return _one_file(lambda: readers.read_fasta_pair(*paths))
 
 
-def _one_file(read: Callable[[], Examples]) -> dict[str, Callable[[], Examples]]:
+def _one_file(read: Callable[[], Examples]) -> dict[str, Callable[..., Examples]]:
     return {"train": read, "test": read}
 
 
-def _npz(path: Path) -> dict[str, Callable[[], Examples]]:
+def _npz(path: Path) -> dict[str, Callable[..., Examples]]:
     return {split: partial(readers.read_npz, path, split) for split in ("train", "test")}
 
 

@@ -53,7 +53,7 @@ def write_zeng(examples: Examples, path: Path) -> None:
     """Writes two-class examples, which must have names, as :func:`read_zeng` reads them."""
     if examples.names is None:
         raise InputError(f"{examples.source}: no names to write")
-    letters = sequences.decode(examples.codes)
+    letters = sequences.decode(np.asarray(examples.codes))
     with path.open("w") as file:
         for name, sequence, label in zip(examples.names, letters, examples.y[:, 1], strict=True):
             file.write(f">{name} {sequence} {label}\n")
@@ -118,7 +118,7 @@ def read_fasta_pair(bound: Path, unbound: Path) -> Examples:
 def read_fasta(path: Path) -> np.ndarray:
     """The sequences of one FASTA, all of one length: codes ``uint8`` (N, W)."""
     rows = [(path, number, sequence) for number, _, sequence in _fasta(path)]
-    return _examples(str(path), rows, [0] * len(rows), None).codes
+    return np.asarray(_examples(str(path), rows, [0] * len(rows), None).codes)
 
 
 def read_npz(path: Path, split: str) -> Examples:

@@ -160,7 +160,7 @@ class Outputs:
         """One class an example (softmax or one sigmoid), so that it is either right or wrong."""
         return self.kind == "softmax" or (self.kind == "sigmoid" and self.width == 1)
 
-    def labels(self, y: np.ndarray, count: int) -> np.ndarray:
+    def labels(self, y: Any, count: int) -> Any:
         """Labels in the form that the loss takes.
 
         A softmax takes one-hot (N, K) or class numbers (N,); one sigmoid takes 0/1 as (N,) or
@@ -170,9 +170,11 @@ class Outputs:
         Raises:
             InputError: the labels do not fit the examples or the predictions.
         """
-        y = np.asarray(y)
         if len(y) != count:
             raise InputError(f"{count} sequences, but {len(y)} labels")
+        if not self.exclusive and y.shape == (count, self.width):
+            return y  # as it is: labels of many examples may stay in their file
+        y = np.asarray(y)
         flat = y.reshape(count) if y.shape in ((count,), (count, 1)) else None
         if self.kind == "softmax":
             if flat is not None:
@@ -190,7 +192,7 @@ class Outputs:
                 flat = y[:, 1]
             if flat is not None:
                 return flat[:, None]
-        elif y.shape == (count, self.width) or not self.kind:
+        elif not self.kind:
             return y
         raise InputError(f"labels {y.shape}: the model predicts ({count}, {self.width})")
 

@@ -28,6 +28,7 @@ def curve(audits: Mapping[str, Figures]) -> Figure:
 
 def profile(found: Robustness) -> Figure:
     """The metric when all windows move alike, by each shift; and when each moves to its worst."""
+    assert found.scan is not None
     values, metric = (found.scan.loss, "loss") if found.right is None else (found.right, "accuracy")
     figure, axes = _axes("shift of the window (bp)", metric)
     shifts = found.scan.shifts

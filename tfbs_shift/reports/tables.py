@@ -6,6 +6,10 @@ import csv
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+import numpy as np
+
+from tfbs_shift.evaluation import Robustness
+
 Figures = Mapping[str, Any]
 """What ``Robustness.to_dict`` returns, or ``robustness.json`` holds."""
 
@@ -15,7 +19,7 @@ _AVERAGED = "averaged over shifts"
 
 def metrics(figures: Figures) -> list[str]:
     """The metrics in which more is better: accuracy, or auroc and aupr."""
-    return [name for name in figures["averaged_over_shifts"] if name != "loss"]
+    return [name for name in next(iter(figures["strategies"].values())) if name != "loss"]
 
 
 def rows(audits: Mapping[str, Figures]) -> list[list[str]]:
@@ -26,16 +30,22 @@ def rows(audits: Mapping[str, Figures]) -> list[list[str]]:
     """
     strategies = list(next(iter(audits.values()))["strategies"])
     several = any(len(metrics(figures)) > 1 for figures in audits.values())
-    with_every = any("right_at_every_shift" in figures for figures in audits.values())
+    with_every, with_average = (
+        any(key in figures for figures in audits.values())
+        for key in ("right_at_every_shift", "averaged_over_shifts")
+    )
     header = ["network", *(["metric"] if several else []), *strategies]
-    table = [[*header, *([_EVERY] if with_every else []), _AVERAGED]]
+    header += [_EVERY] if with_every else []
+    table = [header + ([_AVERAGED] if with_average else [])]
     for name, figures in audits.items():
         for metric in metrics(figures):
             row = [name, *([metric] if several else [])]
             row += [_number(figures["strategies"].get(s, {}).get(metric)) for s in strategies]
             if with_every:
                 row.append(_number(figures.get("right_at_every_shift")))
-            table.append([*row, _number(figures["averaged_over_shifts"][metric])])
+            if with_average:
+                row.append(_number(figures.get("averaged_over_shifts", {}).get(metric)))
+            table.append(row)
     return table
 
 
@@ -57,15 +67,36 @@ def text_table(audits: Mapping[str, Figures]) -> str:
 
 def write_csv(figures: Figures, file: TextIO) -> None:
     """One row a strategy, its metrics in columns; then the prediction averaged over shifts."""
-    named = {**figures["strategies"], "averaged_over_shifts": figures["averaged_over_shifts"]}
+    named = dict(figures["strategies"])
+    if "averaged_over_shifts" in figures:
+        named["averaged_over_shifts"] = figures["averaged_over_shifts"]
     columns = list(next(iter(figures["strategies"].values())))
     writer = csv.DictWriter(file, ["strategy", *columns], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({"strategy": name, **values} for name, values in named.items())
 
 
+def write_labels(found: Robustness, file: TextIO) -> None:
+    """One row a label: its name, its positives, AUROC and AUPR under each strategy."""
+    first = next(iter(found.scores.values()))
+    names = found.label_names or range(len(first.auroc))
+    writer = csv.writer(file, lineterminator="\n")
+    areas = ("auroc", "aupr")
+    columns = [f"{area}_{strategy}" for strategy in found.scores for area in areas]
+    writer.writerow(["label", "positives", *columns])
+    for k, name in enumerate(names):
+        values = [getattr(one, area)[k] for one in found.scores.values() for area in areas]
+        cells = ["" if np.isnan(value) else f"{value:.6f}" for value in values]
+        writer.writerow([name, int(first.positives[k]), *cells])
+
+
 def _caption(figures: Figures) -> str:
     what = " and ".join(metrics(figures))
+    if "labels" in figures:
+        scored = figures["labels"] - len(figures["labels_left_out"])
+        what += f" (mean of {scored} of {figures['labels']} labels, which have both classes)"
+    if figures.get("average_strands"):
+        what += ", predictions of both strands averaged,"
     return (
         f"{what} of {figures['examples']} examples, window {figures['window']} of "
         f"{figures['sequence_length']} bp, shifts {figures['shifts'][0]:+d} .. "

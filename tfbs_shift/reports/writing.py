@@ -33,8 +33,10 @@ def write_audit(
 ) -> None:
     """Writes ``robustness.json`` and ``.csv``, ``shifts.npz``, ``plots/*.png``, ``report.html``.
 
-    ``shifts.npz`` holds starts (S,), shifts (S,), loss (N, S), worst_start and worst_loss (N,),
-    and where known right (N, S), names (N,), chrom, start and end (N,; 0-based half-open).
+    ``shifts.npz`` holds starts (S,), shifts (S,), for each strategy the start that it chose
+    (``start_<strategy>`` (N,)), loss (N, S), worst_start and worst_loss (N,) if every start was
+    run, and where known right (N, S), names (N,), chrom, start, end (N,; 0-based half-open) and
+    strand. For several labels ``labels.csv`` has the areas of each.
 
     Args:
         found: the audit.
@@ -47,17 +49,28 @@ def write_audit(
     _write_json(figures, out / "robustness.json")
     with replacing(out / "robustness.csv") as path, path.open("w", newline="") as file:
         tables.write_csv(figures, file)
-    scan = found.scan
-    arrays = {name: getattr(scan, name) for name in ("starts", "shifts", "loss", "worst_start",
-                                                     "worst_loss")}  # fmt: skip
-    arrays |= {"right": found.right, "names": examples.names, **_interval_columns(examples)}
+    if found.scores:
+        with replacing(out / "labels.csv") as path, path.open("w", newline="") as file:
+            tables.write_labels(found, file)
+    arrays: dict[str, Any] = {"starts": found.windows.starts, "shifts": found.windows.shifts}
+    arrays |= {f"start_{name}": starts for name, starts in found.starts.items()}
+    if found.scan is not None:
+        arrays |= {n: getattr(found.scan, n) for n in ("loss", "worst_start", "worst_loss")}
+    arrays |= {
+        "right": found.right,
+        "names": examples.names,
+        "strand": examples.strand,
+        **_interval_columns(examples),
+    }
     with replacing(out / "shifts.npz") as path:
         np.savez_compressed(path, **{k: v for k, v in arrays.items() if v is not None})
-    metric = _metric(figures).capitalize()
-    drawn = {
-        "curve": (_CURVE.format(metric), plots.curve({title: figures})),
-        "profile": (_PROFILE.format(metric), plots.profile(found)),
-    }
+    drawn = {}
+    if found.scan is not None:
+        metric = _metric(figures).capitalize()
+        drawn = {
+            "curve": (_CURVE.format(metric), plots.curve({title: figures})),
+            "profile": (_PROFILE.format(metric), plots.profile(found)),
+        }
     _write_page(f"Shift audit of {title}", _finding(title, figures), {title: figures}, drawn, out,
                 about)  # fmt: skip
 
@@ -116,6 +129,10 @@ def _metric(figures: Figures) -> str:
 
 
 def _finding(name: str, figures: Figures) -> str:
+    if not figures["curve"] or _metric(figures) == "loss":
+        metric, *_ = tables.metrics(figures)
+        shown = ", ".join(f"{v[metric]:.3f} under {n}" for n, v in figures["strategies"].items())
+        return f"{name}: {metric.upper()} {shown}."
     metric = _metric(figures)
     centre, worst = (figures["curve"][i][metric] for i in (0, -1))
     bound = figures["curve"][-1]["max_shift"]

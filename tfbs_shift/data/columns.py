@@ -1,0 +1,79 @@
+"""Columns of examples that stay in their file: rows are read when they are asked for."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+
+_GAP = 64
+"""Wanted rows that lie further apart than this are read one run at a time."""
+
+
+class FileColumn(abc.ABC):
+    """``uint8`` (N, width), read from a file when sliced.
+
+    ``column[rows]`` takes a slice, an index, indices in any order, or a mask, and returns an array;
+    ``np.asarray(column)`` reads all of it.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 2
+    shape: tuple[int, int]
+    block: int = 1
+    """Rows that the file keeps together: reads that begin and end at multiples cost least."""
+
+    @abc.abstractmethod
+    def read(self, begin: int, end: int) -> np.ndarray:
+        """Rows begin..end, 0 <= begin < end <= N, as ``uint8`` (end - begin, width)."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            begin, end, _ = rows.indices(len(self))
+            return self.read(begin, end) if begin < end else np.zeros((0, self.shape[1]), np.uint8)
+        rows = np.arange(len(self))[rows]
+        if not rows.ndim:
+            return self.read(int(rows), int(rows) + 1)[0]
+        values = np.empty((len(rows), self.shape[1]), np.uint8)
+        order = np.argsort(rows, kind="stable")
+        for places in np.split(order, np.flatnonzero(np.diff(rows[order]) > _GAP) + 1):
+            if len(places):
+                begin, end = int(rows[places[0]]), int(rows[places[-1]]) + 1
+                values[places] = self.read(begin, end)[rows[places] - begin]
+        return values
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
+class Selection(FileColumn):
+    """Some rows of another column.
+
+    Args:
+        column: where they are.
+        rows: their indices, in the order wanted.
+    """
+
+    def __init__(self, column: FileColumn, rows: np.ndarray):
+        self.column = column
+        self.rows = rows
+        self.shape = (len(rows), column.shape[1])
+        self.block = column.block
+
+    def read(self, begin: int, end: int) -> np.ndarray:
+        return self.column[self.rows[begin:end]]
+
+
+Column = np.ndarray | FileColumn
+"""Rows in memory, or in a file until they are sliced."""
+
+
+def rows_of(column: Column, rows: Any) -> Column:
+    """``column[rows]`` that is read from the file only when it is sliced again."""
+    if isinstance(column, FileColumn):
+        return Selection(column, np.arange(len(column))[rows])
+    return column[rows]

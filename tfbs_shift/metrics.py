@@ -1,0 +1,96 @@
+"""Areas under curves for many labels at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from scipy.integrate import trapezoid
+
+from tfbs_shift.errors import InputError
+
+_LABELS_AT_ONCE = 32
+
+
+class LabelScores(NamedTuple):
+    """Areas for each label, NaN where a label lacks one of the classes."""
+
+    auroc: np.ndarray
+    """float64 (K,)"""
+    aupr: np.ndarray
+    """float64 (K,)"""
+    positives: np.ndarray
+    """int64 (K,): examples that have the label"""
+
+    @property
+    def scored(self) -> np.ndarray:
+        """bool (K,): the labels that have both classes."""
+        return ~np.isnan(self.auroc)
+
+    def means(self) -> dict[str, float]:
+        """Means over the labels that have both classes; NaN if none has."""
+        some = self.scored
+        return {
+            name: float(values[some].mean()) if some.any() else float("nan")
+            for name, values in (("auroc", self.auroc), ("aupr", self.aupr))
+        }
+
+
+def label_scores(
+    y: np.ndarray, scores: np.ndarray, *, average_strands: bool = False
+) -> LabelScores:
+    """AUROC and AUPR of each label.
+
+    AUPR is the trapezoid area under the precision-recall curve, as in the paper. Both equal
+    scikit-learn's (``roc_auc_score``; ``auc`` of ``precision_recall_curve``) with one sort a label
+    in place of two.
+
+    Cost: K sorts of N numbers, on two threads; memory beside the arguments 32 columns of scores.
+
+    Args:
+        y: 0/1 (N, K).
+        scores: float (N, K), a memory map too, higher = more likely 1.
+        average_strands: the second half of the rows is the other strand of the first: score the
+            first half with the mean of both.
+
+    Raises:
+        InputError: scores that are no numbers; an odd number of rows to average.
+    """
+    count, labels = y.shape
+    if average_strands and count % 2:
+        raise InputError(f"{count} examples: an odd number has no second half of other strands")
+    half = count // 2
+    found = LabelScores(np.full(labels, np.nan), np.full(labels, np.nan), np.zeros(labels, int))
+
+    def some(first: int) -> None:
+        columns = slice(first, first + _LABELS_AT_ONCE)
+        values, truth = np.array(scores[:, columns].T, order="C"), y[:, columns].T
+        if average_strands:
+            values, truth = (values[:, :half] + values[:, half:]) / 2, truth[:, :half]
+        if np.isnan(values).any():
+            raise InputError("some scores are no numbers (NaN)")
+        for i, (one, score) in enumerate(zip(truth, values, strict=True)):
+            found.auroc[first + i], found.aupr[first + i] = _areas(one, score)
+            found.positives[first + i] = np.count_nonzero(one)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(some, range(0, labels, _LABELS_AT_ONCE)))
+    return found
+
+
+def _areas(y: np.ndarray, score: np.ndarray) -> tuple[float, float]:
+    """(AUROC, AUPR) of one label: y 0/1 (N,), score (N,)."""
+    order = np.argsort(score)[::-1]
+    score = score[order]
+    # Equal scores stand or fall together: count where a run of them ends.
+    ends = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)
+    hits = np.cumsum(y[order], dtype=np.int64)[ends]
+    alarms = ends + 1 - hits
+    positives, negatives = int(hits[-1]), int(alarms[-1])
+    if not positives or not negatives:
+        return float("nan"), float("nan")
+    recall = np.append(0.0, hits / positives)
+    precision = np.append(1.0, hits / (hits + alarms))
+    auroc = trapezoid(recall, np.append(0, alarms)) / negatives
+    return float(auroc), float(trapezoid(precision, recall))
