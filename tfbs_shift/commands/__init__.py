@@ -21,6 +21,7 @@ from tfbs_shift.errors import InputError
 # In the order of a workflow. The modules load only when called for: TensorFlow takes seconds.
 COMMANDS = {
     "demo": "train and audit two networks on synthetic sequences; needs no data",
+    "extend": "add flanks from a genome to the rows of DeepSEA's .mat files",
     "train": "train a network under a shift strategy",
     "import": "turn an old weight file (Keras 2 with Theano, tf.keras 2.x) into a .keras file",
     "evaluate": "audit a trained network: accuracy when its window moves, with a report",

@@ -28,7 +28,7 @@ def define(flags: absl_flags.FlagValues) -> None:
     text, number = shared.text(flags), shared.number(flags)
     text("model", None, "A run folder of train, a .keras file, or an old .h5 or .hdf5.")
     text("data", None, "Labelled sequences, in any of the forms that train reads.")
-    shared.labels(flags)
+    shared.choices_of_data(flags)
     absl_flags.DEFINE_enum(
         "split", "test", ["train", "valid", "test"], "Which examples.", flag_values=flags
     )
@@ -63,7 +63,7 @@ def run(flags: absl_flags.FlagValues) -> None:
     from tfbs_shift import data
 
     examples = data.load(
-        flags.data, flags.split, labels=flags.labels
+        flags.data, flags.split, **shared.chosen_of_data(flags)
     )  # before TensorFlow's seconds: it may be wrong
 
     shared.load_keras()

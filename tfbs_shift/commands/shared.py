@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import flags as absl_flags
 
@@ -36,14 +37,26 @@ def protocol(flags: absl_flags.FlagValues) -> None:
     )
 
 
-def labels(flags: absl_flags.FlagValues) -> None:
-    """Defines ``--labels``."""
+def choices_of_data(flags: absl_flags.FlagValues) -> None:
+    """Defines ``--labels``, ``--length`` and ``--flank``: what ``data.load`` can choose."""
     text(flags)(
         "labels",
         None,
         "Label columns of DeepSEA's files: numbers, ranges, dnase, tf, histone, all, targets or "
         "names (125..814,K562|CTCF); default: the 690 transcription factors, 125..814.",
     )
+    number(flags)(
+        "length",
+        None,
+        "Of BED files: bases to take around each summit or middle; default: the intervals.",
+        1,
+    )
+    number(flags)("flank", None, "Of BED files: bases to add on either side; default: 0.", 0)
+
+
+def chosen_of_data(flags: absl_flags.FlagValues) -> dict[str, Any]:
+    """The values of these flags, as arguments of ``data.load``."""
+    return {name: flags[name].value for name in ("labels", "length", "flank")}
 
 
 def require(flags: absl_flags.FlagValues, *names: str) -> None:

@@ -27,8 +27,9 @@ def define(flags: absl_flags.FlagValues) -> None:
         "data",
         None,
         "Labelled sequences: a Zeng folder (train.data, test.data), the authors' "
-        ".npz, a folder of CSV files, one .csv with sequence,label, bound.fa,unbound.fa, or a "
-        "folder of DeepSEA's train.mat and valid.mat.",
+        ".npz, a folder of CSV files, one .csv with sequence,label, bound.fa,unbound.fa, "
+        "bound.bed,unbound.bed,genome.fa, or a folder of DeepSEA's train.mat and valid.mat or of "
+        ".h5 files made by extend.",
     )
     text(
         "model",
@@ -36,7 +37,7 @@ def define(flags: absl_flags.FlagValues) -> None:
         "cnn (the paper's two-layer network), tbinet (Park et al. 2020, for several labels), or a "
         "file to go on from.",
     )
-    shared.labels(flags)
+    shared.choices_of_data(flags)
     number(
         "window",
         None,
@@ -89,7 +90,9 @@ def run(flags: absl_flags.FlagValues) -> None:
     from tfbs_shift import data
     from tfbs_shift.windows import WindowRange
 
-    parts = [data.load(flags.data, split, labels=flags.labels) for split in ("train", "valid")]
+    parts = [
+        data.load(flags.data, split, **shared.chosen_of_data(flags)) for split in ("train", "valid")
+    ]
     if flags.model in ("cnn", "tbinet"):
         window = flags.window or parts[0].length
         WindowRange(parts[0].length, window, flags.max_shift)  # before TensorFlow's seconds

@@ -40,6 +40,11 @@ def label_names() -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
+def default_labels(count: int) -> str:
+    """The columns used if none are named: of 919 the transcription factors, else all."""
+    return TRANSCRIPTION_FACTORS if count == 919 else "all"
+
+
 def select_labels(
     wanted: str | Sequence[int], names: Sequence[str] | None, count: int
 ) -> np.ndarray:
@@ -69,6 +74,11 @@ def select_labels(
     if repeated is not None:
         raise InputError(f"labels {wanted!r}: column {repeated} is selected twice")
     return np.array(columns)
+
+
+def described(columns: Sequence[int] | np.ndarray, names: Sequence[str] | None) -> list[str]:
+    """``number name`` of columns, as reports show them; the number alone where nothing is known."""
+    return [f"{c} {names[c]}".rstrip() if names else str(c) for c in columns]
 
 
 def _columns_of(item: str, names: Sequence[str] | None, count: int) -> list[int]:
@@ -126,13 +136,13 @@ def read_mat(path: Path, labels: str | Sequence[int] | None = None) -> Examples:
         raise InputError(f"{path}: {x.name} {x.shape}: no sequences in it")
     names = label_names()
     known = names if y.shape[0] == len(names) else None
-    default = TRANSCRIPTION_FACTORS if known else "all"
-    columns = select_labels(labels if labels is not None else default, known, y.shape[0])
+    wanted = labels if labels is not None else default_labels(y.shape[0])
+    columns = select_labels(wanted, known, y.shape[0])
     return Examples(
         _Codes(path, x),
         _Labels(path, y, columns),
         source=str(path),
-        label_names=[f"{c} {known[c]}" if known else str(c) for c in columns],
+        label_names=described(columns, known),
     )
 
 

@@ -10,25 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from tfbs_shift.data import deepsea, readers
+from tfbs_shift.data import deepsea, genomes, readers, stored
 from tfbs_shift.data.examples import Examples
 from tfbs_shift.errors import InputError
 
 SPLITS = ("train", "valid", "test")
 
 _CSV = (".csv", ".tsv")
-_FASTA = (".fa", ".fasta", ".fna")
+_BED = (".bed", ".narrowpeak")
+_FASTA = (".fa", ".fasta", ".fna", ".bgz")
 _READERS = (
     ((".data",), readers.read_zeng),
     (_CSV, readers.read_csv),
+    ((".h5",), stored.read_stored),
     ((".mat",), deepsea.read_mat),
 )
-_OPTIONS = {"labels": "DeepSEA's files"}
+_OPTIONS = {
+    "labels": "DeepSEA's files",
+    "length": "BED files with a genome",
+    "flank": "BED files with a genome",
+}
 _STEMS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
 _FORMS = (
     "a Zeng folder (train.data, test.data), a folder of train/dev/test .csv, an .npz or a folder "
-    "with one, a .csv with sequence,label, a FASTA pair bound.fa,unbound.fa, or DeepSEA's .mat "
-    "files"
+    "with one, a .csv with sequence,label, a FASTA pair bound.fa,unbound.fa, BED files and a "
+    "genome (bound.bed,unbound.bed,hg19.fa), or DeepSEA's .mat files"
 )
 
 
@@ -37,6 +43,8 @@ def load(
     split: str = "test",
     *,
     labels: str | Sequence[int] | None = None,
+    length: int | None = None,
+    flank: int | None = None,
 ) -> Examples:
     """Labelled sequences from any of the forms people keep them in.
 
@@ -49,7 +57,10 @@ def load(
     one ``.csv``/``.tsv``/``.data`` file          the file                   the file
     FASTA pair, "bound.fa,unbound.fa" or a tuple  the pair                   the pair
     DeepSEA folder                                ``train.mat``              ``test.mat``
-    one ``.mat`` file                             the file                   the file
+    folder of ``.h5`` that ``extend`` wrote       ``train.h5``               ``test.h5``
+    one ``.mat`` or ``.h5`` file                  the file                   the file
+    BED and genome, "peaks.bed,hg19.fa"           all intervals, as bound    all intervals
+    "bound.bed,unbound.bed,hg19.fa"               all intervals              all intervals
     ============================================  =========================  ====================
 
     Where the data has no validation set of its own (``dev``, ``valid`` or ``val.csv``), "valid"
@@ -64,6 +75,9 @@ def load(
         labels: of DeepSEA's files, which label columns, as
             :func:`tfbs_shift.data.deepsea.select_labels` takes them; None: the 690 transcription
             factors, 125..814.
+        length: of BED files, the bp to take around each summit (narrowPeak) or middle; None: the
+            intervals as they are.
+        flank: of BED files, bp added on either side; None: 0.
 
     Raises:
         InputError: nothing known is there, or a file has a mistake (named with its line).
@@ -75,7 +89,7 @@ def load(
     wanted = split if held_out else "train"
     if wanted not in parts:
         raise InputError(f"{path}: no {wanted} set in it, only {', '.join(parts)}")
-    examples = _read(parts[wanted], path, labels=labels)
+    examples = _read(parts[wanted], path, labels=labels, length=length, flank=flank)
     if held_out:
         return examples
     if examples.in_file:  # a random tenth of a file that is read in order would be read in pieces
@@ -99,7 +113,7 @@ def _parts(path: str | Path | Sequence[str | Path]) -> dict[str, Callable[..., E
     if isinstance(path, str) and "," in path and not Path(path).exists():
         path = [part.strip() for part in path.split(",")]
     if not isinstance(path, str | Path):
-        return _pair([Path(part).expanduser() for part in path])
+        return _several([Path(part).expanduser() for part in path])
     path = Path(path).expanduser()
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
@@ -110,6 +124,10 @@ def _file(path: Path) -> dict[str, Callable[..., Examples]]:
     suffix = _suffix(path)
     if suffix == ".npz":
         return _npz(path)
+    if suffix in _BED:
+        raise InputError(
+            f"{path}: a BED has no sequences: give the genome, too, {path.name},hg19.fa"
+        )
     if suffix in _FASTA:
         raise InputError(f"{path}: a FASTA has no labels: give a pair, bound.fa,unbound.fa")
     for kinds, read in _READERS:
@@ -139,12 +157,23 @@ def _folder(path: Path) -> dict[str, Callable[..., Examples]]:
     raise InputError(f"{path}: found no data in this folder; want {_FORMS}")
 
 
-def _pair(paths: list[Path]) -> dict[str, Callable[..., Examples]]:
-    if len(paths) != 2:
-        raise InputError(f"{', '.join(map(str, paths))}: want two FASTA files, bound,unbound")
+def _several(paths: list[Path]) -> dict[str, Callable[..., Examples]]:
     for path in paths:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
+    beds = [path for path in paths if _suffix(path) in _BED]
+    if beds:
+        if beds != paths[:-1] or len(beds) > 2:
+            raise InputError(
+                f"{', '.join(map(str, paths))}: want one BED file or two, bound,unbound, and then "
+                "the FASTA of the genome"
+            )
+        return _one_file(partial(genomes.read_windows, beds, paths[-1]))
+    if len(paths) != 2:
+        raise InputError(
+            f"{', '.join(map(str, paths))}: want two FASTA files, bound,unbound, or BED files and "
+            "a genome"
+        )
     return _one_file(lambda: readers.read_fasta_pair(*paths))
 
 

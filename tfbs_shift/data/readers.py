@@ -34,7 +34,7 @@ def read_zeng(path: Path) -> Examples:
     class, ``_shuf`` in the name marking a dinucleotide shuffle.
     """
     names, rows, labels = [], [], []
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
         fields = line.split()
         if not fields:
             continue
@@ -65,7 +65,9 @@ def read_csv(path: Path) -> Examples:
     Other columns are left alone, but for an optional ``name`` or ``id``. Labels are 0 or 1.
     """
     delimiter = "\t" if ".tsv" in path.suffixes else ","
-    reader = csv.DictReader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
+    reader = csv.DictReader(
+        (line for _, line in text_lines(path)), delimiter=delimiter, strict=True
+    )
     columns = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
     if not {"sequence", "label"} <= columns.keys():
         raise InputError(
@@ -221,7 +223,7 @@ def _fasta(path: Path) -> Iterator[tuple[int, str, str]]:
     """(line number of the header, name, sequence) for every record."""
     header, name = 0, ""
     parts: list[str] = []
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
         line = line.strip()
         if line.startswith(">"):
             if header:
@@ -243,7 +245,7 @@ def _label(text: str, path: Path, number: int) -> int:
     return int(text)
 
 
-def _lines(path: Path) -> Iterable[tuple[int, str]]:
+def text_lines(path: Path) -> Iterable[tuple[int, str]]:
     """(number from 1, line) of a text file, plain or gzipped whatever its name says."""
     try:
         with path.open("rb") as file:

@@ -1,0 +1,485 @@
+"""Flanks from a genome, windows of BED files, our own .h5."""
+
+import gzip
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from Bio import bgzf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfbs_shift import data, sequences
+from tfbs_shift.commands import main
+from tfbs_shift.data import flanks, stored
+from tfbs_shift.data.genomes import Genome, read_bed
+from tfbs_shift.errors import InputError
+
+from .test_deepsea import write_hdf5, write_v5
+
+GRID, LENGTH = 200, 1000
+
+
+def write_fasta(path, chromosomes, *, width=60, lower=False):
+    with bgzf.BgzfWriter(str(path)) if path.suffix == ".gz" else path.open("wb") as file:
+        for name, codes in chromosomes.items():
+            letters = sequences.decode(codes)
+            if lower:  # soft-masked stretches
+                letters = "".join(
+                    part.lower() if i % 2 else part
+                    for i, part in enumerate(
+                        letters[j : j + 97] for j in range(0, len(letters), 97)
+                    )
+                )
+            lines = [letters[i : i + width] for i in range(0, len(letters), width)]
+            file.write(("\n".join([f">{name} of a test", *lines]) + "\n").encode())
+
+
+def cut(codes, start, end):
+    """codes[start:end] with unknown bases beyond the ends, one by one."""
+    return np.array([codes[i] if 0 <= i < len(codes) else 4 for i in range(start, end)], np.uint8)
+
+
+@pytest.fixture(scope="module")
+def genome():
+    """Chromosomes with repeats, runs of N, short contigs; lengths that 200 does not divide."""
+    rng = np.random.default_rng(7)
+    chromosomes = {
+        "chr1": rng.integers(0, 4, 40_137).astype(np.uint8),
+        "chr2": rng.integers(0, 4, 30_000).astype(np.uint8),
+        "chrUn_short": rng.integers(0, 4, 730).astype(np.uint8),
+        "chrTiny": rng.integers(0, 4, 90).astype(np.uint8),
+    }
+    one, two = chromosomes["chr1"], chromosomes["chr2"]
+    one[10_000:10_450] = sequences.UNKNOWN
+    two[8_000:9_400] = one[4_000:5_400]  # 1,000 bp and 200 bp on either side
+    two[20_000:21_000] = one[30_000:31_000]  # 1,000 bp alone
+    two[14_000:15_000] = sequences.reverse_complement_codes(two[26_000:27_000])
+    return chromosomes
+
+
+def rows_of(genome, places, flank):
+    """The rows at places (chrom, start, strand) and what they should become."""
+    extended = []
+    for chrom, start, strand in places:
+        codes = cut(genome[chrom], start - flank, start + LENGTH + flank)
+        extended.append(sequences.reverse_complement_codes(codes) if strand == "-" else codes)
+    extended = np.array(extended)
+    return extended[:, flank : flank + LENGTH], extended
+
+
+PLACES = [
+    ("chr1", 0, "+"),
+    ("chr1", 200, "-"),
+    ("chr1", -400, "+"),  # the first bin: 400 bp before the chromosome
+    ("chr1", 39_600, "+"),  # the last bin
+    ("chr1", 39_000, "-"),  # whole, its flank is not
+    ("chr1", 9_600, "+"),  # with a run of N
+    ("chr1", 18_000, "+"),
+    ("chr2", 29_000, "-"),
+    ("chrUn_short", -200, "+"),
+    ("chrUn_short", 200, "-"),
+    ("chrTiny", -400, "+"),
+]
+
+
+@pytest.mark.parametrize("flank", [0, 1, 100, 333])
+@pytest.mark.parametrize("form", ["plain", "lower", "bgzipped", "one line", "v5"])
+def test_rows_are_found_and_extended(genome, flank, form, tmp_path):
+    codes, expected = rows_of(genome, PLACES, flank)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, (len(codes), 919)).astype(np.uint8)
+    mat = tmp_path / "test.mat"
+    (write_v5 if form == "v5" else write_hdf5)(mat, codes, y, name="test")
+    fasta = tmp_path / ("hg.fa.gz" if form == "bgzipped" else "hg.fa")
+    width = 10**6 if form == "one line" else 60
+    write_fasta(fasta, genome, lower=form == "lower", width=width)
+    found = flanks.extend(mat, fasta, tmp_path / "out.h5", flank=flank)
+    assert found.counts == {
+        "nowhere": 0, "placed": len(PLACES), "same flanks": 0, "several places": 0,
+        "by position": 0,
+    }  # fmt: skip
+    read = data.load(tmp_path / "out.h5")
+    assert np.array_equal(read.codes[:], expected)
+    assert np.array_equal(read.x[:, flank : flank + LENGTH], data.load(mat).x)
+    assert np.array_equal(read.y, y[:, 125:815])
+    assert read.intervals.chrom.tolist() == [chrom for chrom, _, _ in PLACES]
+    assert read.intervals.start.tolist() == [start - flank for _, start, _ in PLACES]
+    assert (read.intervals.end - read.intervals.start == LENGTH + 2 * flank).all()
+    assert read.strand.tolist() == [strand for _, _, strand in PLACES]
+    some = data.load(tmp_path / "out.h5", labels="K562|CTCF")
+    assert np.array_equal(some.y, y[:, [149, 338, 618, 746, 804]])
+    assert some.label_names[0] == "149 K562|CTCF|None"
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {"test.mat", "out.h5", "out.unplaced.tsv", fasta.name, f"{fasta.name}.fai",
+                    f"{fasta.name}.gzi"}  # fmt: skip
+
+
+REPEATS = [
+    ("chr1", 4_200, "+"),  # also chr2:8200, the same 200 bp on either side
+    ("chr2", 8_200, "-"),
+    ("chr1", 30_000, "+"),  # also chr2:20000, other flanks
+    ("chr2", 20_000, "-"),
+    ("chr2", 14_000, "+"),  # also chr2:26000, on the other strand
+    ("chr1", 1_000, "+"),
+]
+
+
+@pytest.mark.parametrize("flank", [0, 200, 201])
+def test_repeats_are_masked_unless_their_flanks_are_the_same(genome, flank, tmp_path):
+    codes, expected = rows_of(genome, REPEATS, flank)
+    codes = np.concatenate([codes, codes[:1]])
+    codes[-1, 500] = (codes[-1, 500] + 1) % 4  # nowhere
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((7, 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    out = tmp_path / "train.h5"
+    found = flanks.extend(tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=flank)
+    same = {0: 5, 200: 2, 201: 0}[flank]
+    assert found.counts == {
+        "nowhere": 1, "placed": 1, "same flanks": same, "several places": 5 - same,
+        "by position": 0,
+    }  # fmt: skip
+    kept = [*range(same), 5]
+    read = data.load(out, "train")
+    assert np.array_equal(read.codes[:], expected[kept])
+    assert read.y.tolist() == [[1, 1, 1]] * len(kept)
+    rows = [line.split("\t") for line in (tmp_path / "train.unplaced.tsv").read_text().splitlines()]
+    assert [int(row[0]) for row in rows[1:]] == [i for i in range(7) if i not in kept]
+    assert rows[-1][1:] == ["nowhere", "0", ""]
+    if flank == 201:
+        assert rows[1][1:] == ["several places", "2", "chr1:4200(+),chr2:8200(+)"]
+        assert rows[5][3] == "chr2:14000(+),chr2:26000(-)"
+    with h5py.File(out) as file:  # masked rows: the row itself, its flanks unknown
+        masked = stored.unpack(file["codes"][:], LENGTH + 2 * flank)[
+            [i for i in range(7) if i not in kept]
+        ]
+    assert (masked[:, :flank] == 4).all()
+    assert np.array_equal(
+        masked[:, flank : flank + LENGTH], codes[[i for i in range(7) if i not in kept]]
+    )
+
+
+@pytest.mark.parametrize("naming", ["chr1", "1"])
+@pytest.mark.parametrize("width", [200, 1000])
+def test_a_positions_file_chooses_and_is_not_believed(genome, naming, width, tmp_path):
+    """Lines 3 before the first row; one line is wrong, one names a repeat's wrong copy."""
+    flank = 201
+    places = [*REPEATS, ("chr1", 18_000, "+"), ("chr1", 18_200, "+"), ("chr2", 1_000, "+")]
+    codes, expected = rows_of(genome, places, flank)
+    codes = np.concatenate([codes, sequences.reverse_complement_codes(codes)])
+    y = np.tile(np.eye(len(places), 5, dtype=np.uint8), (2, 1))
+    write_hdf5(tmp_path / "train.mat", codes, y)
+    write_fasta(tmp_path / "hg.fa", genome)
+    lines = [("chr1", 0), ("chr9", 0), ("chr2", 400), *[(c, s) for c, s, _ in places]]
+    lines[3 + 2] = ("chr1", 1_600)  # not where row 2's sequence is: it stays masked
+    lines[3 + 6] = ("chr2", 5_000)  # row 6 is in one place, whatever a file says
+    text = "".join(
+        f"{c.removeprefix('chr') if naming == '1' else c}\t{max(0, s + 500 - width // 2)}\t"
+        f"{s + 500 + width // 2}\n"
+        for c, s in lines
+    )
+    (tmp_path / "pos.bed").write_text(text)
+    out = tmp_path / "train.h5"
+    found = flanks.extend(
+        tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=flank,
+        positions=tmp_path / "pos.bed",
+    )  # fmt: skip
+    assert "row 0 is line 4; 3 of 4 rows" in found.positions
+    assert found.counts == {
+        "nowhere": 0, "placed": 8, "same flanks": 0, "several places": 2, "by position": 8,
+    }  # fmt: skip
+    read = data.load(out, "train")
+    kept = [i for i in range(9) if i != 2]
+    assert np.array_equal(read.codes[: len(kept)], expected[kept])
+    other_strand = sequences.reverse_complement_codes(expected[kept])
+    assert np.array_equal(read.codes[len(kept) :], other_strand)
+    assert read.paired_strands()
+    # lines in another order say nothing
+    shuffled = text.splitlines(keepends=True)
+    random.Random(1).shuffle(shuffled)
+    (tmp_path / "pos.bed").write_text("".join(shuffled))
+    out.unlink()
+    found = flanks.extend(
+        tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=flank,
+        positions=tmp_path / "pos.bed",
+    )  # fmt: skip
+    assert "not used" in found.positions
+    assert found.counts["by position"] == 0
+    assert found.counts["several places"] == 10
+
+
+def test_a_row_in_very_many_places(tmp_path):
+    """A satellite repeat: 150 places, some with the same flanks; an unknown row: none."""
+    unit = np.random.default_rng(0).integers(0, 4, 200).astype(np.uint8)
+    genome = {"chr1": np.tile(unit, 155), "chr2": np.full(20_000, 4, np.uint8)}
+    codes = np.stack([np.tile(unit, 5), np.full(1000, 4, np.uint8)])
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((2, 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    found = flanks.extend(tmp_path / "train.mat", tmp_path / "hg.fa", tmp_path / "o.h5", flank=9)
+    assert (found.counts["several places"], found.counts["nowhere"]) == (1, 1)
+    with pytest.raises(InputError, match=r"o\.h5: none of its 2 rows"):
+        data.load(tmp_path / "o.h5")
+
+
+def test_colliding_hashes_are_compared_base_by_base(genome, tmp_path, monkeypatch):
+    """With a hash of 6 bits most candidates are wrong, and nothing changes but the time."""
+    codes, expected = rows_of(genome, PLACES, 50)
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((len(codes), 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    mixed = flanks._mixed
+    monkeypatch.setattr(flanks, "_mixed", lambda h: mixed(h) & ~np.uint64(2**58 - 1))
+    out = tmp_path / "train.h5"
+    found = flanks.extend(tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=50)
+    assert found.counts["nowhere"] == 0
+    placed = np.isin(np.arange(len(PLACES)), range(len(PLACES)))
+    assert np.array_equal(data.load(out, "train").codes[:], expected[placed])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 250), st.integers(1, 5))
+def test_any_place_of_a_random_genome(tmp_path_factory, seed, flank, tiles):
+    rng = np.random.default_rng(seed)
+    folder = tmp_path_factory.mktemp("any")
+    length = GRID * tiles
+    genome = {
+        f"chr{i}": rng.integers(0, 4, rng.integers(1, 5000)).astype(np.uint8) for i in range(3)
+    }
+    extended = []
+    for codes in genome.values():
+        bins = -(-len(codes) // GRID)
+        start = int(rng.integers(0, bins)) * GRID - tiles // 2 * GRID
+        piece = cut(codes, start - flank, start + length + flank)
+        extended.append(sequences.reverse_complement_codes(piece) if rng.integers(2) else piece)
+    extended = np.array(extended)
+    rows = extended[:, flank : flank + length]
+    known = (rows != 4).sum(axis=1) >= 20  # a few bases at an end could be anywhere
+    write_hdf5(folder / "train.mat", rows, np.ones((3, 2), np.uint8))
+    write_fasta(folder / "hg.fa", genome)
+    out = folder / "o.h5"
+    flanks.extend(folder / "train.mat", folder / "hg.fa", out, flank=flank)
+    with h5py.File(out) as file:
+        status = file["status"][:]
+        codes = stored.unpack(file["codes"][:], length + 2 * flank)
+    assert (status[known] == stored.STATUS.index("placed")).all()
+    assert np.array_equal(codes[known], extended[known])
+
+
+_EXTEND = """
+import sys, time
+from pathlib import Path
+from tfbs_shift.data import flanks
+flanks._ROWS = 8
+write = flanks._Work.write
+def slowly(*arguments):
+    write(*arguments)
+    time.sleep(0.02)
+flanks._Work.write = slowly
+flanks.extend(*map(Path, sys.argv[1:4]), flank=100)
+"""
+
+
+def test_killed_at_any_moment_it_goes_on(genome, tmp_path):
+    rng = np.random.default_rng(3)
+    places = [("chr1", int(s) * GRID, "+-"[i % 2]) for i, s in enumerate(rng.integers(60, 110, 400))]
+    codes, expected = rows_of(genome, places, 100)
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((400, 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    out = tmp_path / "o.h5"
+    words = [sys.executable, "-c", _EXTEND, tmp_path / "train.mat", tmp_path / "hg.fa", out]
+    progress = tmp_path / ".o.partial.json"
+    reached = []
+    for kill in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+        earlier = reached[-1] if reached else 0
+        while not progress.exists() or json.loads(progress.read_text())["rows"] <= earlier + 40:
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(kill)
+        process.wait()
+        assert not out.exists()
+        reached.append(json.loads(progress.read_text())["rows"])
+    assert reached == sorted(set(reached))
+    assert reached[-1] < 400
+    subprocess.run(words, check=True)
+    assert np.array_equal(data.load(out).codes[:], expected)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "train.mat", "hg.fa", "hg.fa.fai", "o.h5", "o.unplaced.tsv"
+    }  # fmt: skip
+
+
+def test_the_command(genome, tmp_path, capsys):
+    codes, _ = rows_of(genome, PLACES, 0)
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((len(codes), 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    words = [f"--mat={tmp_path / 'train.mat'}", f"--genome={tmp_path / 'hg.fa'}"]
+    out = tmp_path / "new" / "train.h5"
+    assert main(["extend", *words, "--flank=100", f"--out={out}"]) == 0
+    assert "11 of 11 rows with flanks of 100 bp" in capsys.readouterr().out
+    assert data.load(out).length == 1200
+
+    def fails(match, *changed):
+        assert main(["extend", *words, f"--out={tmp_path / 'x.h5'}", *changed]) == 1
+        err = capsys.readouterr().err
+        assert match in err
+        assert err.count("\n") == 1
+        assert not (tmp_path / "x.h5").exists()
+
+    fails("is there already", f"--out={out}")
+    fails("ends with .h5", "--out=x.hdf5")
+    fails("--mat=/nowhere: no such file", "--mat=/nowhere")
+    fails("--genome=/nowhere: no such file", "--genome=/nowhere")
+    (tmp_path / "no.fa").write_text("ACGT\n")
+    fails("not a FASTA that can be indexed", f"--genome={tmp_path / 'no.fa'}")
+    (tmp_path / "gz.fa.gz").write_bytes(gzip.compress(b">chr1\nACGT\n"))
+    fails("not by bgzip", f"--genome={tmp_path / 'gz.fa.gz'}")
+    write_fasta(tmp_path / "other.fa", {"chr1": np.zeros(5000, np.uint8)})
+    fails("none of its 11 rows is in", f"--genome={tmp_path / 'other.fa'}")
+    (tmp_path / "rna.fa").write_text(">chr1\nACGUUUUU\n")
+    fails("rna.fa: chr1:0-8: not DNA", f"--genome={tmp_path / 'rna.fa'}")
+    write_hdf5(tmp_path / "short.mat", codes[:, :900], np.ones((len(codes), 3), np.uint8))
+    fails("900 bp; want a multiple of 200", f"--mat={tmp_path / 'short.mat'}")
+
+
+# ---- genomes and BED files ----
+
+
+@pytest.fixture(scope="module", params=["plain", "bgzipped", "folder without write permission"])
+def fasta(request, tmp_path_factory, genome):
+    folder = tmp_path_factory.mktemp("fasta")
+    path = folder / ("hg.fa.gz" if request.param == "bgzipped" else "hg.fa")
+    write_fasta(path, genome, lower=True)
+    if request.param.startswith("folder"):
+        folder.chmod(0o555)
+    yield path
+    folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("chrom", "start", "end"),
+    [("chr1", 0, 10), ("1", 100, 1234), ("chr1", -5, 5), ("chr1", 40_130, 40_200),
+     ("chrTiny", -100, 200), ("chr2", 29_999, 30_000), ("chr2", 59, 61)],
+)  # fmt: skip
+def test_windows_of_a_genome(fasta, genome, chrom, start, end):
+    expected = cut(genome[chrom if chrom in genome else f"chr{chrom}"], start, end)
+    assert np.array_equal(Genome(fasta).codes(chrom, start, end), expected)
+
+
+def test_windows_outside_a_genome(fasta):
+    read = Genome(fasta)
+    for start, end in ((-10, 0), (40_137, 40_140), (5, 5)):
+        with pytest.raises(InputError, match=r"not in 0\.\.40137"):
+            read.codes("chr1", start, end)
+    with pytest.raises(InputError, match=r"chromosome 'chrZ' is not in .*which has chr1, chr2"):
+        read.codes("chrZ", 0, 5)
+    assert read.lengths["chr2"] == 30_000
+
+
+def test_bed_and_genome(fasta, genome, tmp_path):
+    bed = tmp_path / "peaks.bed"
+    bed.write_text(
+        "track name=x\n#c\nchr1 0 50 a 0 +\nchr1\t100\t150\tb\t0\t-\n1\t40100\t40150\tc\n"
+    )
+    read = data.load(f"{bed},{fasta}", flank=20)
+    assert read.intervals.start.tolist() == [-20, 80, 40_080]
+    assert read.strand.tolist() == ["+", "-", "+"]
+    assert read.names.tolist() == ["a", "b", "c"]
+    assert read.y.tolist() == [[0, 1]] * 3
+    expected = [cut(genome["chr1"], s, s + 90) for s in (-20, 80, 40_080)]
+    expected[1] = sequences.reverse_complement_codes(expected[1])
+    assert np.array_equal(read.codes, expected)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_narrowpeak_summits(fasta, genome, tmp_path, zipped):
+    text = "chr1\t1000\t1400\t.\t0\t.\t1\t1\t1\t37\nchr2\t500\t601\t.\t0\t.\t1\t1\t1\t-1\n"
+    bound = tmp_path / ("bound.narrowPeak" + ".gz" * zipped)
+    bound.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    unbound = tmp_path / "unbound.bed"
+    unbound.write_text("chr2 7000 7007\n")
+    read = data.load((bound, unbound, fasta), length=101, flank=10)
+    starts = [1037 - 50 - 10, 550 - 50 - 10, 7003 - 50 - 10]
+    assert read.intervals.start.tolist() == starts
+    chroms = ("chr1", "chr2", "chr2")
+    expected = [cut(genome[c], s, s + 121) for c, s in zip(chroms, starts, strict=True)]
+    assert np.array_equal(read.codes, expected)
+    assert read.y[:, 1].tolist() == [1, 1, 0]
+    assert read.names is None
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("chr1 5 5", {}, "line 1: chr1:5-5: want 0 <= start < end"),
+        ("chr1 -5 5", {}, "line 1: chr1:-5-5: want 0 <= start < end"),
+        ("chr1 5", {}, "line 1: want chrom, start, end"),
+        ("chr1 a 5", {}, "line 1: want chrom, start, end"),
+        ("\nchrZ 0 5", {}, "line 2: chromosome 'chrZ' is not in"),
+        ("chr1 0 5\nchr1 0 6", {}, "line 2: 6 bp, but the first interval has 5: give length"),
+        ("chr1 50000 50005", {}, r"line 1: window chr1:50000-50005: not in 0\.\.40137"),
+        ("chr1 0 5 . 0 . 1 1 1 5", {}, "with summit 5: want"),
+        ("", {}, "no intervals in it"),
+        ("chr1 0 5", {"flank": -1}, "flank -1"),
+        ("chr1 0 5", {"length": 0}, "length 0"),
+        ("chr1 0 5", {"labels": "tf"}, "labels is for DeepSEA's files only"),
+    ],
+)
+def test_mistakes_in_a_bed(genome, tmp_path, text, options, message):
+    write_fasta(tmp_path / "hg.fa", genome)
+    (tmp_path / "a.bed").write_text(text)
+    with pytest.raises(InputError, match=message):
+        data.load((tmp_path / "a.bed", tmp_path / "hg.fa"), **options)
+
+
+def test_how_bed_files_are_given(genome, tmp_path):
+    write_fasta(tmp_path / "hg.fa", genome)
+    (tmp_path / "a.bed").write_text("chr1 0 5")
+    with pytest.raises(InputError, match="give the genome, too"):
+        data.load(tmp_path / "a.bed")
+    with pytest.raises(InputError, match="and then the FASTA"):
+        data.load((tmp_path / "hg.fa", tmp_path / "a.bed"))
+    assert read_bed(tmp_path / "a.bed")[0].end == 5
+
+
+# ---- packing ----
+
+
+@given(st.integers(0, 6), st.integers(1, 40), st.integers(0, 2**32))
+def test_packing_is_undone(count, length, seed):
+    codes = np.random.default_rng(seed).integers(0, 5, (count, length)).astype(np.uint8)
+    packed = stored.pack(codes)
+    assert packed.shape == (count, -(-length // 3))
+    assert np.array_equal(stored.unpack(packed, length), codes)
+
+
+def test_packing_by_hand():
+    codes = sequences.encode(["ACGTN"])
+    assert stored.pack(codes).tolist() == [[0 * 25 + 1 * 5 + 2, 3 * 25 + 4 * 5 + 4]]
+
+
+def test_a_damaged_h5_is_named(genome, tmp_path):
+    codes, _ = rows_of(genome, PLACES, 0)
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((len(codes), 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    out = tmp_path / "train.h5"
+    flanks.extend(tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=0)
+    with h5py.File(out, "r+") as file:
+        file["codes"][3, 7] = 250
+    with pytest.raises(InputError, match=r"train\.h5: rows 0\.\.11: damaged"):
+        data.load(out).codes[:]
+    with h5py.File(out, "r+") as file:
+        del file["status"]
+    with pytest.raises(InputError, match=r"train\.h5: damaged"):
+        data.load(out)
+    out.write_bytes(out.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"train\.h5: not a whole HDF5"):
+        data.load(out)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros(3)
+    with pytest.raises(InputError, match="not written by tfbs-shift extend"):
+        data.load(tmp_path / "other.h5")

@@ -1,0 +1,197 @@
+"""Genomes in FASTA files, and windows of them that a BED file names."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyfaidx
+
+from tfbs_shift import sequences
+from tfbs_shift.data.examples import Examples, Intervals
+from tfbs_shift.data.readers import text_lines
+from tfbs_shift.errors import InputError
+
+_PIECE = 2**22
+"""Bases fetched at once: reading a bgzipped file takes time quadratic in it."""
+
+
+class Genome:
+    """A FASTA, plain or bgzipped; its index, ``.fai`` beside it, is made where it is missing.
+
+    Letters may be lower case (soft-masked); N and other IUPAC letters are unknown bases. Not to be
+    shared between threads: one object each.
+
+    Args:
+        path: the FASTA; compressed by bgzip its name ends with .gz or .bgz.
+
+    Attributes:
+        lengths: bp of each sequence, by name, in the order of the file.
+
+    Raises:
+        InputError: no such file, or not a FASTA that can be indexed.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        names: dict[str, str | None] = {"indexname": None, "gzi_indexname": None}
+        if not os.access(path.parent, os.W_OK) and not Path(f"{path}.fai").exists():
+            self._folder = tempfile.TemporaryDirectory()
+            names = {key: str(Path(self._folder.name) / key) for key in names}
+        try:
+            self._fasta = pyfaidx.Faidx(str(path), **names)
+        except (pyfaidx.UnsupportedCompressionFormat, ImportError) as error:
+            raise InputError(
+                f"{path}: compressed, but not by bgzip: gunzip it, or bgzip it ({error})"
+            ) from error
+        except (ValueError, pyfaidx.FastaIndexingError, pyfaidx.IndexNotFoundError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not a FASTA that can be indexed: {reason}") from error
+        self.lengths = {name: int(entry.rlen) for name, entry in self._fasta.index.items()}
+        if not self.lengths:
+            raise InputError(f"{path}: no sequences in it")
+
+    def name_of(self, chrom: str) -> str:
+        """The name in the file of a chromosome, which may be written with or without "chr".
+
+        Raises:
+            InputError: it has no such sequence.
+        """
+        for name in (chrom, f"chr{chrom}", chrom.removeprefix("chr")):
+            if name in self.lengths:
+                return name
+        known = ", ".join(list(self.lengths)[:3])
+        raise InputError(f"chromosome {chrom!r} is not in {self.path}, which has {known}, ...")
+
+    def codes(self, chrom: str, start: int, end: int) -> np.ndarray:
+        """``uint8`` (end - start,): a window, 0-based half-open, unknown beyond the ends.
+
+        Raises:
+            InputError: no such chromosome, a window wholly outside it, or a letter that is no DNA.
+        """
+        name = self.name_of(chrom)
+        length = self.lengths[name]
+        if start >= end or end <= 0 or start >= length:
+            raise InputError(f"window {chrom}:{start}-{end}: not in 0..{length}, its chromosome")
+        codes = np.full(end - start, sequences.UNKNOWN, np.uint8)
+        for begin in range(max(0, start), min(end, length), _PIECE):
+            stop = min(begin + _PIECE, end, length)
+            letters = str(self._fasta.fetch(name, begin + 1, stop).seq)
+            try:
+                codes[begin - start : stop - start] = sequences.encode(letters)
+            except (InputError, ValueError) as error:
+                raise InputError(
+                    f"{self.path}: {name}:{begin}-{stop}: not DNA, or the index is of another "
+                    f"file ({error})"
+                ) from error
+        return codes
+
+
+class BedRow(NamedTuple):
+    """A line of a BED or narrowPeak file."""
+
+    line: int
+    chrom: str
+    start: int
+    end: int
+    name: str
+    strand: str
+    """"+" or "-"; "+" where the file does not say"""
+    summit: int | None
+    """position in the chromosome, of a narrowPeak that has one"""
+
+
+def read_bed(path: Path) -> list[BedRow]:
+    """The intervals of a BED file, plain or gzipped; 0-based half-open.
+
+    A file with ten columns is a narrowPeak, whose tenth is the summit relative to the start, or -1.
+
+    Raises:
+        InputError: a line that is no interval (named).
+    """
+    rows = []
+    for number, line in text_lines(path):
+        fields = line.split()
+        if not fields or fields[0] in ("track", "browser") or line.startswith("#"):
+            continue
+        try:
+            chrom, start, end = fields[0], int(fields[1]), int(fields[2])
+            summit = int(fields[9]) if len(fields) == 10 else -1
+        except (IndexError, ValueError) as error:
+            raise InputError(
+                f"{path}: line {number}: want chrom, start, end (and more), not {line.strip()!r}"
+            ) from error
+        if not 0 <= start < end or summit >= end - start:
+            raise InputError(
+                f"{path}: line {number}: {chrom}:{start}-{end}"
+                + (f" with summit {summit}" if summit >= 0 else "")
+                + ": want 0 <= start < end, 0-based half-open, the summit inside"
+            )
+        name = fields[3] if len(fields) > 3 else "."
+        strand = "-" if len(fields) > 5 and fields[5] == "-" else "+"
+        summit_at = start + summit if summit >= 0 else None
+        rows.append(BedRow(number, chrom, start, end, name, strand, summit_at))
+    if not rows:
+        raise InputError(f"{path}: no intervals in it")
+    return rows
+
+
+def read_windows(
+    beds: Sequence[Path], fasta: Path, *, length: int | None = None, flank: int = 0
+) -> Examples:
+    """Windows of a genome around the intervals of BED files.
+
+    Args:
+        beds: one file, whose intervals are bound (class 1); or two, bound and unbound.
+        fasta: the genome.
+        length: bp around the summit of each interval, or its middle where it has none: for even
+            lengths that base is the first of the right half. None: the interval as it is, which
+            then must be of one length.
+        flank: bp added on either side. N where a chromosome ends.
+
+    Returns:
+        Sequences of ``length + 2 * flank`` bp; those of strand "-" reverse-complemented.
+
+    Raises:
+        InputError: a mistake in a file (named with its line), or intervals of several lengths.
+    """
+    if flank < 0 or (length is not None and length < 1):
+        raise InputError(f"length {length}, flank {flank}: want 1 bp or more, and 0 or more")
+    genome = Genome(fasta)
+    rows = [(path, row) for path in beds for row in read_bed(path)]
+    width = length or rows[0][1].end - rows[0][1].start
+    codes = np.empty((len(rows), width + 2 * flank), np.uint8)
+    starts = np.empty(len(rows), np.int64)
+    for i, (path, row) in enumerate(rows):
+        middle = row.summit if row.summit is not None else (row.start + row.end) // 2
+        start = row.start if length is None else middle - width // 2
+        if length is None and row.end - row.start != width:
+            raise InputError(
+                f"{path}: line {row.line}: {row.end - row.start} bp, but the first interval has "
+                f"{width}: give length, the bp to take around each summit or middle"
+            )
+        starts[i] = start - flank
+        try:
+            codes[i] = genome.codes(row.chrom, start - flank, start + width + flank)
+        except InputError as error:
+            raise InputError(f"{path}: line {row.line}: {error}") from error
+    strand = np.array([row.strand for _, row in rows])
+    reverse = strand == "-"
+    codes[reverse] = sequences.reverse_complement_codes(codes[reverse])
+    names = np.array([row.name for _, row in rows])
+    bound = np.array([path == beds[0] for path, _ in rows])
+    chrom = np.array([row.chrom for _, row in rows])
+    return Examples(
+        codes,
+        np.eye(2, dtype=np.uint8)[bound.astype(int)],
+        Intervals(chrom, starts, starts + codes.shape[1]),
+        names if len(np.unique(names)) == len(names) else None,
+        ",".join(map(str, [*beds, fasta])),
+        strand=strand,
+    )
