@@ -286,7 +286,9 @@ flanks.extend(*map(Path, sys.argv[1:4]), flank=100)
 
 def test_killed_at_any_moment_it_goes_on(genome, tmp_path):
     rng = np.random.default_rng(3)
-    places = [("chr1", int(s) * GRID, "+-"[i % 2]) for i, s in enumerate(rng.integers(60, 110, 400))]
+    places = [
+        ("chr1", int(s) * GRID, "+-"[i % 2]) for i, s in enumerate(rng.integers(60, 110, 400))
+    ]
     codes, expected = rows_of(genome, places, 100)
     write_hdf5(tmp_path / "train.mat", codes, np.ones((400, 3), np.uint8))
     write_fasta(tmp_path / "hg.fa", genome)

@@ -12,6 +12,7 @@ import pytest
 
 from tfbs_shift import InputError, evaluate, models, sequences
 from tfbs_shift.commands import main
+from tfbs_shift.models.original import save_original
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +207,85 @@ def test_impossible_tbinets():
         models.tbinet(100, labels=0)
     with pytest.raises(InputError, match="no layer named attention"):
         models.attention(models.cnn(20))
+
+
+def described(file):
+    """All that a weights file holds: names, order, types and values."""
+    found = {}
+
+    def attributes(item):
+        for key in item.attrs:
+            kind = h5py.h5a.open(item.id, key.encode()).get_type()
+            facts = (kind.get_class(), str(item.attrs.get(key).__class__))
+            if kind.get_class() == h5py.h5t.STRING:
+                facts += (kind.is_variable_str(), kind.get_cset(), kind.get_size())
+            found[item.name, key] = (facts, np.asarray(item.attrs[key]).tolist())
+
+    def visit(_, item):
+        attributes(item)
+        if isinstance(item, h5py.Dataset):
+            found[item.name] = (item.dtype.str, item[()].tobytes())
+        else:
+            found.setdefault(item.name, "group")
+
+    attributes(file)
+    file.visititems(visit)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("tbinet_theano_weights", "theano"),
+        ("tbinet_tf21_weights", "tensorflow"),
+        ("tfmodel_small_tf21_weights", "tensorflow"),
+        ("tfmodel_real_tf21_weights", "tensorflow"),
+    ],
+)
+def test_written_back_it_is_the_originals_file(originals, name, backend, tmp_path, capsys):
+    """Every name, type and number of the file that the original stack wrote."""
+    imported, back = tmp_path / "m.keras", tmp_path / "back.hdf5"
+    original = originals / f"{name}.hdf5"
+    assert main(["import", f"--weights={original}", f"--out={imported}"]) == 0
+    words = ["import", "--to_original", f"--weights={imported}", f"--backend={backend}"]
+    assert main([*words, f"--out={back}"]) == 0
+    with h5py.File(original) as one, h5py.File(back) as other:
+        expected, found = described(one), described(other)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert found[key] == value, key
+    # the other backend's file says the same
+    other = "theano" if backend == "tensorflow" else "tensorflow"
+    assert main([*words[:-1], f"--backend={other}", f"--out={back}"]) == 0
+    pairs = zip(models.load(back).get_weights(), models.load(original).get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("backend", ["theano", "tensorflow"])
+@pytest.mark.parametrize(
+    "model", [lambda: models.tbinet(64, labels=3), lambda: models.cnn(30, regularized=False)]
+)
+def test_to_the_original_layout_and_back(model, backend, tmp_path):
+    model = model()
+    path = tmp_path / "w.h5"
+    save_original(model, path, backend)
+    back = models.load(path)
+    pairs = zip(back.get_weights(), model.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+    with h5py.File(path) as file:
+        first = "conv1d_1/conv1d_1/kernel" if backend == "theano" else "conv1d/conv1d/kernel:0"
+        kernel = file[first][:]
+    assert np.array_equal(kernel[::-1] if backend == "theano" else kernel, model.get_weights()[0])
+
+
+def test_only_the_originals_networks_are_written(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((9, 4)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    words = ["import", "--to_original", f"--weights={tmp_path / 'm.keras'}"]
+    assert main([*words, f"--out={tmp_path / 'm.hdf5'}"]) == 1
+    assert "neither TBiNet nor the paper's CNN" in capsys.readouterr().err
+    assert main([*words, f"--out={tmp_path / 'm.keras'}"]) == 1
+    assert "ends with .h5 or .hdf5" in capsys.readouterr().err
+    assert not (tmp_path / "m.hdf5").exists()
+    with pytest.raises(InputError, match="backend 'torch'"):
+        save_original(models.cnn(30), tmp_path / "m.h5", "torch")

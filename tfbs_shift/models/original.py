@@ -7,6 +7,7 @@ layer is rebuilt from the file's configuration, so that no code in it is run.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,14 @@ _TBINET = [
 _CNN = ["Conv", "ReLU", "Conv", "ReLU", "GlobalMaxPooling", "Dense", "Dropout", "Dense"]
 # fmt: on
 _POOL = 13
+_OLD_NAMES = {
+    "InputLayer": "input",
+    "MaxPooling1D": "max_pooling1d",
+    "RepeatVector": "repeat_vector",
+    "ReLU": "re_lu",
+    "GlobalMaxPooling1D": "global_max_pooling1d",
+}
+"""What Keras 2 names layers after, where it is not the class in lower case."""
 
 
 class OriginalFile(NamedTuple):
@@ -76,6 +85,68 @@ def load_original(path: Path, backend: str | None = None) -> keras.Model:
         raise InputError(f"{path}: some weights are no finite numbers")
     model.set_weights(arrays)
     return model
+
+
+def save_original(model: keras.Model, path: Path, backend: str = "tensorflow") -> None:
+    """Weights in the file layout of the original stacks, for their ``load_weights``.
+
+    Groups, names, order and types are those of ``save_weights`` of tf.keras 2.1, or of Keras 2.2.4
+    with Theano. The network itself is built by the original's own code, as in TBiNet's notebook. A
+    "tensorflow" file is read rightly by both stacks, and by later ones; the kernels of a "theano"
+    file are reversed, which only the two old stacks undo.
+
+    Args:
+        model: a TBiNet or the paper's CNN, of any sizes.
+        path: the ``.h5`` or ``.hdf5`` to write.
+        backend: "tensorflow" or "theano".
+
+    Raises:
+        InputError: another network, or an unknown backend.
+    """
+    if backend not in ("theano", "tensorflow"):
+        raise InputError(f"backend {backend!r}: want theano or tensorflow")
+    layers = list(model.layers)
+    kinds = [type(layer).__name__ for layer in layers]
+    tbinet = ["InputLayer", *("Reshape" if kind == "Lambda" else kind for kind in _TBINET)]
+    cnn = [kind.removesuffix("1D") for kind in kinds if kind not in ("InputLayer", "Dropout")]
+    if kinds != tbinet:
+        if cnn != [kind for kind in _CNN if kind != "Dropout"]:
+            raise InputError(f"model {model.name!r}: neither TBiNet nor the paper's CNN")
+        layers = layers[1:]  # theirs is a Sequential, which has no input layer
+    tensorflow = backend == "tensorflow"
+    counts: Counter[str] = Counter()
+
+    def numbered(kind: str) -> str:
+        """Keras's name of the next layer of a kind; tf.keras gives the first no number."""
+        number = counts[kind] + (not tensorflow or kind == "input")
+        counts[kind] += 1
+        return f"{kind}_{number}" if number else kind
+
+    with h5py.File(path, "w") as file:
+        names = []
+        for layer in layers:
+            kind = _OLD_NAMES.get(type(layer).__name__, type(layer).__name__.lower())
+            name = "attention" if kind == "reshape" else numbered(kind)
+            names.append(name.encode())
+            leaves = ["kernel", "bias"] if layer.weights else []
+            if kind == "bidirectional":
+                lstm = numbered("lstm")
+                leaves = [
+                    f"{way}_{lstm}/{leaf}"
+                    for way in ("forward", "backward")
+                    for leaf in ("kernel", "recurrent_kernel", "bias")
+                ]
+            leaves = [f"{name}/{leaf}{':0' * tensorflow}" for leaf in leaves]
+            group = file.create_group(name)
+            # As theirs: strings of a fixed length, and for a layer without weights no strings.
+            group.attrs["weight_names"] = np.array([leaf.encode() for leaf in leaves])
+            for leaf, array in zip(leaves, layer.get_weights(), strict=True):
+                kernel = array.ndim == 3
+                group[leaf] = _correlating(array, backend) if kernel else array
+        file.attrs["layer_names"] = np.array(names)
+        version = "2.2.4-tf" if tensorflow else "2.2.4"
+        for key, value in (("backend", backend), ("keras_version", version)):
+            file.attrs.create(key, value.encode(), dtype=h5py.string_dtype("ascii"))
 
 
 def keras_version(path: Path) -> int:
@@ -130,7 +201,7 @@ def _cnn(file: OriginalFile, path: Path) -> tuple[keras.Model, list[np.ndarray]]
 
 
 def _correlating(kernel: np.ndarray, backend: str) -> np.ndarray:
-    """A kernel (length, in, out) as TensorFlow applies it."""
+    """A kernel (length, in, out) of a backend as TensorFlow applies it, or the other way round."""
     return kernel[::-1] if backend == "theano" else kernel
 
 
