@@ -14,12 +14,15 @@ import pytest
 from Bio import bgzf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics
 
 from tfbs_shift import data, sequences
 from tfbs_shift.commands import main
 from tfbs_shift.data import flanks, stored
 from tfbs_shift.data.genomes import Genome, read_bed
 from tfbs_shift.errors import InputError
+from tfbs_shift.models.architectures import tbinet_of_sizes
+from tfbs_shift.models.original import save_original
 
 from .test_deepsea import write_hdf5, write_v5
 
@@ -485,3 +488,40 @@ def test_a_damaged_h5_is_named(genome, tmp_path):
         file["x"] = np.zeros(3)
     with pytest.raises(InputError, match="not written by tfbs-shift extend"):
         data.load(tmp_path / "other.h5")
+
+
+def test_from_the_bundle_to_the_table(genome, tmp_path, capsys):
+    """Three commands: flanks, the original's weights, AUROC and AUPR under every shift."""
+    rng = np.random.default_rng(0)
+    places = [("chr1", int(s) * GRID, "+") for s in rng.permutation(np.arange(60, 110))[:12]]
+    codes, _ = rows_of(genome, places, 0)
+    codes = np.concatenate([codes, sequences.reverse_complement_codes(codes)])
+    y = np.tile((rng.random((12, 919)) < 0.3).astype(np.uint8), (2, 1))
+    write_v5(tmp_path / "test.mat", codes, y)
+    write_fasta(tmp_path / "hg19.fa", genome)
+    original = tbinet_of_sizes(1000, 26, 8, 4, 5, 690)
+    save_original(original, tmp_path / "tbinet_best.hdf5", "theano")
+    commands = [
+        ["extend", f"--mat={tmp_path}/test.mat", f"--genome={tmp_path}/hg19.fa", "--flank=100",
+         f"--out={tmp_path}/ext/test.h5"],
+        ["import", f"--weights={tmp_path}/tbinet_best.hdf5", f"--out={tmp_path}/tbinet.keras"],
+        ["evaluate", f"--model={tmp_path}/tbinet.keras", f"--data={tmp_path}/ext",
+         "--strategies=none,random,worst_of_2", "--average_strands", f"--out={tmp_path}/audit"],
+    ]  # fmt: skip
+    for words in commands:
+        assert main(words) == 0
+    figures = json.loads((tmp_path / "audit" / "robustness.json").read_text())
+    assert (figures["examples"], figures["sequence_length"], figures["window"]) == (24, 1200, 1000)
+    assert (figures["shifts"][0], figures["shifts"][-1]) == (-100, 100)
+    predictions = np.load(tmp_path / "audit" / "predictions" / "predictions_none.npy")
+    x = data.load(tmp_path / "test.mat").one_hot("AGCT")[:].astype("float32")
+    assert np.allclose(predictions, original.predict(x, verbose=0), atol=1e-6)
+    mean = (predictions[:12] + predictions[12:]) / 2
+    scored = [k for k in range(690) if 0 < y[:12, 125 + k].sum() < 12]
+    expected = [metrics.roc_auc_score(y[:12, 125 + k], mean[:, k]) for k in scored]
+    assert figures["strategies"]["none"]["auroc"] == pytest.approx(np.mean(expected))
+    assert len(figures["labels_left_out"]) == 690 - len(scored)
+    with np.load(tmp_path / "audit" / "shifts.npz") as arrays:
+        assert arrays["chrom"].tolist() == ["chr1"] * 24
+        assert arrays["strand"].tolist() == ["+"] * 12 + ["-"] * 12
+        assert arrays["start"].tolist() == [start - 100 for _, start, _ in places] * 2

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import abc
+import math
+import threading
 from typing import Any
 
 import numpy as np
 
 _GAP = 64
 """Wanted rows that lie further apart than this are read one run at a time."""
+
+
+class Scratch(threading.local):
+    """Memory that each thread uses again: the pages of new memory cost more than reading a file."""
+
+    def __init__(self):
+        self._bytes = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...]) -> np.ndarray:
+        """``uint8`` of a shape, of any content; valid until the thread asks for the next."""
+        size = math.prod(shape)
+        if len(self._bytes) < size:
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes[:size].reshape(shape)
 
 
 class FileColumn(abc.ABC):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfbs_shift.data.columns import FileColumn
+from tfbs_shift.data.columns import FileColumn, Scratch
 from tfbs_shift.data.examples import Examples
 from tfbs_shift.data.matlab import Hdf5Array, Mat5Array, mat_arrays
 from tfbs_shift.errors import InputError
@@ -152,6 +152,7 @@ class _Codes(FileColumn):
     def __init__(self, path: Path, array: Hdf5Array | Mat5Array):
         self.path = path
         self.array = array
+        self.scratch = Scratch()
         self.shape = (array.shape[2], array.shape[0])
         self.block = array.block if isinstance(array, Hdf5Array) else 64
 
@@ -180,7 +181,7 @@ class _Codes(FileColumn):
         Bytes are transposed eight positions at a time, as words: five times faster than one by one.
         """
         length, _, count = x.shape
-        words = np.zeros((-(-length // 8), count, 8), np.uint8)
+        words = self.scratch.array((-(-length // 8), count, 8))
         for j in range(min(8, length)):
             a, g, c, t = np.moveaxis(x[j::8], 1, 0)
             known = a + g
@@ -195,7 +196,7 @@ class _Codes(FileColumn):
             codes -= 2 * g
             codes -= t
             words[: len(codes), :, j] = codes  # A 0, C 1, G 2, T 3, unknown 4
-        rows = np.ascontiguousarray(words.view(np.uint64)[..., 0].T)
+        rows = words.view(np.uint64)[..., 0].T.copy()  # not the scratch itself
         return rows.view(np.uint8)[:, :length]
 
 

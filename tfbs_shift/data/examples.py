@@ -159,26 +159,25 @@ class Examples:
         """
         import tensorflow as tf
 
-        letters = sequences.one_hot(np.arange(sequences.UNKNOWN + 1))
-        table = tf.constant(sequences.reorder(letters, sequences.ACGT, alphabet))
         if self.in_file:
-            dataset = self._streamed(batch_size, shuffle, seed, shard)
-        else:
-            part = slice(shard[0], None, shard[1])
-            dataset = tf.data.Dataset.from_tensor_slices((self.codes[part], self.y[part]))
-            if shuffle:
-                count = max(1, len(dataset))
-                dataset = dataset.shuffle(count, seed=seed, reshuffle_each_iteration=True)
-            dataset = dataset.batch(batch_size)
-
-        def one_hot(codes: tf.Tensor, y: tf.Tensor):
-            return tf.gather(table, tf.cast(codes, tf.int32)), y
-
-        dataset = dataset.map(one_hot, tf.data.AUTOTUNE, deterministic=True)
+            return self._streamed(batch_size, shuffle, seed, alphabet, shard)
+        table = tf.constant(sequences.one_hot(np.arange(sequences.UNKNOWN + 1), alphabet))
+        part = slice(shard[0], None, shard[1])
+        dataset = tf.data.Dataset.from_tensor_slices((self.codes[part], self.y[part]))
+        if shuffle:
+            count = max(1, len(dataset))
+            dataset = dataset.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+        dataset = dataset.batch(batch_size)
+        dataset = dataset.map(lambda codes, y: (tf.gather(table, tf.cast(codes, tf.int32)), y))
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def _streamed(
-        self, batch_size: int, shuffle: bool, seed: int | None, shard: tuple[int, int]
+        self,
+        batch_size: int,
+        shuffle: bool,
+        seed: int | None,
+        alphabet: str,
+        shard: tuple[int, int],
     ) -> tf.data.Dataset:
         import tensorflow as tf
 
@@ -190,12 +189,15 @@ class Examples:
         def epoch() -> Iterator[tuple[np.ndarray, ...]]:
             nonlocal epochs
             epochs += 1
-            return batches(
+            for codes, y in batches(
                 columns, batch_size, shuffle=shuffle, seed=seed, epoch=epochs - 1, shard=shard
-            )
+            ):
+                yield sequences.one_hot(codes, alphabet), y
 
-        shapes = [tf.TensorSpec((None, column.shape[1]), tf.uint8) for column in columns]
-        dataset = tf.data.Dataset.from_generator(epoch, output_signature=tuple(shapes))
+        shapes = ((None, self.length, 4), (None, self.labels.shape[1]))
+        signature = tuple(tf.TensorSpec(shape, tf.uint8) for shape in shapes)
+        dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
+        dataset = dataset.prefetch(tf.data.AUTOTUNE)
         count = batch_count(columns, batch_size, shard)
         return (
             dataset
@@ -224,8 +226,7 @@ class OneHot:
         return len(self.codes)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        x = sequences.one_hot(self.codes[rows])
-        return sequences.reorder(x, sequences.ACGT, self.alphabet)
+        return sequences.one_hot(self.codes[rows], self.alphabet)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)

@@ -141,7 +141,7 @@ def _folder(path: Path) -> dict[str, Callable[..., Examples]]:
     parts: dict[str, Callable[..., Examples]] = {}
     for kinds, read in _READERS:
         for split, stems in _STEMS.items():
-            found = [f for f in files if _suffix(f) in kinds and f.name.split(".")[0] in stems]
+            found = [f for f in files if _suffix(f) in kinds and _bare(f).stem in stems]
             if len(found) > 1:
                 raise InputError(
                     f"{path}: both {found[0].name} and {found[1].name} could be its {split} set: "
@@ -187,7 +187,12 @@ def _npz(path: Path) -> dict[str, Callable[..., Examples]]:
 
 def _suffix(path: Path) -> str:
     """The suffix that tells the kind of file, before a ``.gz``."""
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    return _bare(path).suffix.lower()
+
+
+def _bare(path: Path) -> Path:
+    """The path without ``.gz``."""
+    return path.with_suffix("") if path.suffix == ".gz" else path
 
 
 def _paper_split(count: int, source: str) -> dict[str, np.ndarray]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import h5py
 import numpy as np
 
+from tfbs_shift.data.columns import Scratch
 from tfbs_shift.errors import InputError
 from tfbs_shift.files import open_hdf5
 
@@ -26,6 +27,7 @@ class Hdf5Array:
 
     path: Path
     dataset: h5py.Dataset
+    scratch: Scratch = field(default_factory=Scratch)
 
     @property
     def name(self) -> str:
@@ -48,9 +50,13 @@ class Hdf5Array:
         return min(-(-256 // together) * together, 16384)
 
     def read(self, rows: slice, begin: int, end: int) -> np.ndarray:
-        """``uint8`` ``[rows, ..., begin:end]``."""
+        """``uint8`` ``[rows, ..., begin:end]``, valid until the thread reads again."""
+        count = len(range(*rows.indices(self.shape[0])))
+        values = self.scratch.array((count, *self.shape[1:-1], end - begin))
         try:
-            return self.dataset[rows, ..., begin:end].view(np.uint8)
+            typed = values.view(self.dataset.dtype)
+            self.dataset.read_direct(typed, np.s_[rows, ..., begin:end])
+            return values
         except OSError as error:
             raise InputError(
                 f"{self.path}: {self.name}: examples {begin}..{end} cannot be read ({error})"
