@@ -331,6 +331,11 @@ def test_tbinet_on_deepseas_files(deepsea_folder, tmp_path, capsys):
     values = [float(rows[k]["auroc_worst_of_2"]) for k in (0, 1, 2, 4)]
     assert figures["strategies"]["worst_of_2"]["auroc"] == pytest.approx(np.mean(values), abs=1e-6)
     assert "AUROC" in (audit / "report.html").read_text()
+    assert "the second half the other strand of the first" in printed
+    # a softmax is no network for such labels
+    line = fails(capsys, "train", "--model=cnn", f"--data={deepsea_folder}", f"--out={tmp_path}/x")
+    assert "a softmax wants one class each" in line
+    assert not (tmp_path / "x").exists()
     # other labels of the same files
     words = [f"--data={deepsea_folder}", "--labels=1,3..4", "--window=90", "--epochs=1"]
     assert main(["train", "--model=tbinet", *words, f"--out={tmp_path / 'three'}"]) == 0

@@ -147,5 +147,8 @@ def provenance(*parts: Examples) -> list[str]:
         f"{len(tf.config.list_physical_devices('GPU'))} GPUs",
     ]
     for part in parts:
-        lines.append(f"{part.source}: {len(part)} examples of {part.length} bp, {part.checksum()}")
+        line = f"{part.source}: {len(part)} examples of {part.length} bp, {part.checksum()}"
+        if part.in_file and part.paired_strands(rows=64):
+            line += ", the second half the other strand of the first"
+        lines.append(line)
     return lines

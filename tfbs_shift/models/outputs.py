@@ -186,6 +186,11 @@ class Outputs:
             else:
                 one_hot = y
             if one_hot.shape == (count, self.width):
+                if not np.allclose(one_hot.sum(axis=1), 1):
+                    raise InputError(
+                        "labels: some examples have several of them or none, and a softmax wants "
+                        "one class each; want a model that ends in sigmoids, such as tbinet"
+                    )
                 return one_hot.argmax(axis=1) if self._sparse else one_hot
         elif self.exclusive:
             if y.shape == (count, 2) and (y.sum(axis=1) == 1).all():
