@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -340,3 +341,21 @@ def test_tbinet_on_deepseas_files(deepsea_folder, tmp_path, capsys):
     words = [f"--data={deepsea_folder}", "--labels=1,3..4", "--window=90", "--epochs=1"]
     assert main(["train", "--model=tbinet", *words, f"--out={tmp_path / 'three'}"]) == 0
     assert models.load(tmp_path / "three").output_shape == (None, 3)
+
+
+def test_a_file_damaged_in_its_middle_ends_training_with_one_line(tmp_path, capsys):
+    """Found while it is read, inside tf.data."""
+    codes, y = random_set(np.random.default_rng(0), 2000, 100, 3)
+    for split in ("train", "valid"):
+        write_hdf5(tmp_path / f"{split}.mat", codes, y, name=split, chunks=(100, 4, 64),
+                   compression="gzip")  # fmt: skip
+    path = tmp_path / "train.mat"
+    content = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        chunk = file["trainxdata"].id.get_chunk_info(20)
+    content[chunk.byte_offset + 40 : chunk.byte_offset + 400] = bytes(360)
+    path.write_bytes(bytes(content))
+    words = ["--model=tbinet", "--window=90", "--epochs=1", f"--out={tmp_path / 'run'}"]
+    line = fails(capsys, "train", f"--data={tmp_path}", *words)
+    assert "train.mat: trainxdata: examples" in line
+    assert "cannot be read" in line

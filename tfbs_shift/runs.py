@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -98,20 +101,21 @@ def train(
     with replacing(out / "flags.txt") as file:
         file.write_text(flagfile)
     schedule = keras.callbacks.ReduceLROnPlateau(factor=0.25, patience=lr_patience, min_delta=1e-4)
-    trainer.fit(
-        batches[0],
-        validation_data=batches[1],
-        epochs=epochs,
-        shuffle=False,  # the dataset shuffles itself
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=[
-            keras.callbacks.TerminateOnNaN(),
-            *([schedule] if lr_patience else []),
-            _KeepBest(out / "checkpoints" / "best.keras"),
-            keras.callbacks.CSVLogger(str(out / "history.csv")),
-            keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True),
-        ],
-    )
+    with _input_errors():
+        trainer.fit(
+            batches[0],
+            validation_data=batches[1],
+            epochs=epochs,
+            shuffle=False,  # the dataset shuffles itself
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[
+                keras.callbacks.TerminateOnNaN(),
+                *([schedule] if lr_patience else []),
+                _KeepBest(out / "checkpoints" / "best.keras"),
+                keras.callbacks.CSVLogger(str(out / "history.csv")),
+                keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True),
+            ],
+        )
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise InputError(
             f"learning_rate {learning_rate}: training diverged, the weights are no numbers any more"
@@ -119,6 +123,18 @@ def train(
     with replacing(out / "model.keras") as file:
         model.save(file)
     return model
+
+
+@contextlib.contextmanager
+def _input_errors() -> Iterator[None]:
+    """Raises what went wrong in reading as it was: tf.data makes an error of its own of it."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(r"InputError: ([^\n]+)", error.message)
+        if not found:
+            raise
+        raise InputError(found[1]) from error
 
 
 class _KeepBest(keras.callbacks.Callback):

@@ -62,7 +62,9 @@ def batches(
     per_pool = max(1, (pool_rows or POOL_BYTES // width) // block)
     order = np.random.default_rng((seed, epoch))
     blocks = _blocks(len(columns[0]), block, shard, order if shuffle else None)
-    pools = iter(np.array_split(blocks, max(1, math.ceil(len(blocks) / per_pool))))
+    if not len(blocks):
+        return
+    pools = iter(np.array_split(blocks, math.ceil(len(blocks) / per_pool)))
 
     def read(pool: np.ndarray) -> Batch:
         return _read(columns, np.sort(pool), block)
