@@ -182,7 +182,7 @@ def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
     ("words", "message"),
     [
         (["trian"], "no command 'trian': did you mean train?"),
-        (["frobnicate"], "no command 'frobnicate': want demo, train, import,"),
+        (["frobnicate"], "no command 'frobnicate': want demo, extend, train, import, evaluate"),
         (["train", "--epoch=3"], "Unknown command line flag 'epoch'. Did you mean: epochs ?"),
         (["train"], "--data is needed: labelled sequences"),
         (["train", "--data=/nowhere", "--out={tmp}/o"], "/nowhere: no such file or folder"),
