@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import h5py
 import numpy as np
@@ -274,20 +273,26 @@ def test_any_place_of_a_random_genome(tmp_path_factory, seed, flank, tiles):
 
 
 _EXTEND = """
-import sys, time
+import os, sys
 from pathlib import Path
+import h5py
 from tfbs_shift.data import flanks
 flanks._ROWS = 8
-write = flanks._Work.write
-def slowly(*arguments):
-    write(*arguments)
-    time.sleep(0.02)
-flanks._Work.write = slowly
+left = int(sys.argv[4])
+put = h5py.Dataset.__setitem__
+def count_down(*arguments):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), int(sys.argv[5]))
+    put(*arguments)
+h5py.Dataset.__setitem__ = count_down
 flanks.extend(*map(Path, sys.argv[1:4]), flank=100)
 """
 
 
 def test_killed_at_any_moment_it_goes_on(genome, tmp_path):
+    """Before, within and after the six writes of a block; the runs get ever further."""
     rng = np.random.default_rng(3)
     places = [
         ("chr1", int(s) * GRID, "+-"[i % 2]) for i, s in enumerate(rng.integers(60, 110, 400))
@@ -298,20 +303,18 @@ def test_killed_at_any_moment_it_goes_on(genome, tmp_path):
     out = tmp_path / "o.h5"
     words = [sys.executable, "-c", _EXTEND, tmp_path / "train.mat", tmp_path / "hg.fa", out]
     progress = tmp_path / ".o.partial.json"
-    reached = []
-    for kill in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
-        process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-        earlier = reached[-1] if reached else 0
-        while not progress.exists() or json.loads(progress.read_text())["rows"] <= earlier + 40:
-            assert process.poll() is None
-            time.sleep(0.002)
-        process.send_signal(kill)
-        process.wait()
+    reached = 0
+    kills = [(1, signal.SIGKILL), (9, signal.SIGKILL), (15, signal.SIGINT), (80, signal.SIGTERM),
+             (100, signal.SIGKILL)]  # fmt: skip
+    for writes, kill in kills:
+        run = subprocess.run([*words, str(writes), str(int(kill))], capture_output=True)
+        assert run.returncode != 0
         assert not out.exists()
-        reached.append(json.loads(progress.read_text())["rows"])
-    assert reached == sorted(set(reached))
-    assert reached[-1] < 400
-    subprocess.run(words, check=True)
+        reached += (writes - 1) // 6 * 8
+        rows = json.loads(progress.read_text())["rows"] if progress.exists() else 0
+        assert rows == reached
+    assert 200 < reached < 400
+    subprocess.run([*words, "0", "0"], check=True)
     assert np.array_equal(data.load(out).codes[:], expected)
     assert {p.name for p in tmp_path.iterdir()} == {
         "train.mat", "hg.fa", "hg.fa.fai", "o.h5", "o.unplaced.tsv"

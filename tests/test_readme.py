@@ -22,4 +22,5 @@ def test_the_ten_lines_run(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:configs|benchmarks)/[\w./]+", README))))
 def test_files_it_names_exist(path):
-    assert (Path(__file__).parents[1] / path.rstrip(".")).exists()
+    """Or files whose names begin so: the README has names with braces."""
+    assert list(Path(__file__).parents[1].glob(path.rstrip(".") + "*"))
