@@ -273,10 +273,11 @@ def test_any_place_of_a_random_genome(tmp_path_factory, seed, flank, tiles):
 
 
 _EXTEND = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 import h5py
 from tfbs_shift.data import flanks
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 flanks._ROWS = 8
 left = int(sys.argv[4])
 put = h5py.Dataset.__setitem__
