@@ -132,7 +132,9 @@ def _finding(name: str, figures: Figures) -> str:
     if not figures["curve"] or _metric(figures) == "loss":
         metric, *_ = tables.metrics(figures)
         shown = ", ".join(f"{v[metric]:.3f} under {n}" for n, v in figures["strategies"].items())
-        return f"{name}: {metric.upper()} {shown}."
+        scored = figures["labels"] - len(figures["labels_left_out"])
+        mean = f"mean of {scored} of {figures['labels']} labels"
+        return f"{name}: {metric.upper()} ({mean}) {shown}."
     metric = _metric(figures)
     centre, worst = (figures["curve"][i][metric] for i in (0, -1))
     bound = figures["curve"][-1]["max_shift"]
