@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tfbs_shift import data, models, sequences, windows
     from tfbs_shift.evaluation import Robustness, evaluate
-    from tfbs_shift.scanning import ShiftScan, scan
+    from tfbs_shift.scanning import ShiftScan, plan_scan, scan
+    from tfbs_shift.sharing import ScanPlan
     from tfbs_shift.strategies import NoShift, RandomShift, WorstShift
     from tfbs_shift.training import ShiftTrainer
 
@@ -26,10 +27,12 @@ _HOME = {
     "NoShift": "strategies",
     "RandomShift": "strategies",
     "Robustness": "evaluation",
+    "ScanPlan": "sharing",
     "ShiftScan": "scanning",
     "ShiftTrainer": "training",
     "WorstShift": "strategies",
     "evaluate": "evaluation",
+    "plan_scan": "scanning",
     "scan": "scanning",
 }
 
@@ -38,12 +41,14 @@ __all__ = [
     "NoShift",
     "RandomShift",
     "Robustness",
+    "ScanPlan",
     "ShiftScan",
     "ShiftTrainer",
     "WorstShift",
     "data",
     "evaluate",
     "models",
+    "plan_scan",
     "scan",
     "sequences",
     "windows",

@@ -245,7 +245,7 @@ def _run(
         scan = ShiftScan(windows, work.array("loss", shape, np.float32), job.allowed)
         right = work.array("right", shape, np.bool_) if exclusive else None
         mean = work.array("mean", (count, labels), np.float32)
-        wanted = windows.starts
+        wanted = None
     else:
         parts = list(drawn.values())
         if any(getattr(one, "protocol", "") == "paper" for one in chosen.values()):
@@ -253,7 +253,7 @@ def _run(
         wanted = np.concatenate(parts, axis=1)
 
     for rows, losses, outputs in job.blocks(wanted, batch_size, progress, begin=work.done):
-        run = np.broadcast_to(windows.starts, losses.shape) if every else wanted[rows]
+        run = np.broadcast_to(windows.starts, losses.shape) if wanted is None else wanted[rows]
         probabilities = job.outputs.probabilities(outputs)
         hits = job.outputs.right(job.y[rows], outputs) if exclusive else None
         everyone = np.arange(len(losses))

@@ -1,13 +1,14 @@
 """A model at every start of its window.
 
-Cost of a scan: N * S forward passes of the model, S = number of starts. Memory beyond the inputs
-and the (N, S) losses: the activations of ``batch_size`` windows for each core that runs.
+Cost of a scan: for each of N examples, what its S windows have in common once, the rest S times
+(``plan_scan`` says how much that is; for a model whose layers are not known, S forward passes).
+Memory beyond the inputs and the (N, S) losses: the activations of some windows, whatever N and S.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,9 +16,11 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from tfbs_shift.backend import compiled
+from tfbs_shift.backend import compiled, mapped
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.outputs import Outputs, example_loss, input_shape, input_window
+from tfbs_shift.sharing import ModelAtStarts, ScanPlan
+from tfbs_shift.sharing.precision import checked
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any
@@ -33,11 +36,13 @@ class ShiftScan:
         loss: float32 (N, S), one column a start.
         allowed: bool (N, S) where spans are protected: the windows that hold the example's span;
             None where every window may be used.
+        screening: what was done in bfloat16, if anything was.
     """
 
     windows: WindowRange
     loss: np.ndarray
     allowed: np.ndarray | None = None
+    screening: Screening | None = None
 
     @property
     def starts(self) -> np.ndarray:
@@ -65,6 +70,66 @@ class ShiftScan:
         return loss.argmax(axis=1)
 
 
+@dataclass(frozen=True, eq=False)
+class Screening:
+    """How the worst starts were found among losses computed in bfloat16.
+
+    A start is computed again in float32 if its bfloat16 loss, plus an error bound, reaches the
+    highest float32 loss of its example. The bound is twice the largest error seen, relative to
+    ``l * (1 + |log l|)`` for a loss l: an error in the logit makes about that of it. So the bound
+    is measured, at every start computed twice, and not proved.
+
+    Attributes:
+        again: bool (N, S): the losses that are float32; the others are bfloat16.
+        largest_error: the largest |bfloat16 - float32| seen.
+        bound: the relative error granted.
+        unsure: bool (N,): examples where some loss is not finite, so that nothing is guaranteed.
+    """
+
+    again: np.ndarray
+    largest_error: float
+    bound: float
+    unsure: np.ndarray
+
+    def __str__(self) -> str:
+        count, total = int(self.again.sum()), self.again.size
+        unsure = int(self.unsure.sum())
+        return (
+            f"{count} of {total} losses ({count / total:.1%}) computed again in float32; largest "
+            f"error of bfloat16 {self.largest_error:.2g}, {self.bound:.2g} granted (relative); "
+            f"{unsure} examples without guarantee"
+        )
+
+
+def plan_scan(
+    model: keras.Model,
+    sequence_length: int,
+    *,
+    window: int | None = None,
+    max_shift: int | None = None,
+    tries: int | None = None,
+) -> ScanPlan:
+    """What a scan of a model shares between windows, what it costs, and where sharing ends.
+
+    Args:
+        model: any Keras model with one input (B, L, channels).
+        sequence_length: bases stored per example, W.
+        window: the model's input length L, where that is free or not known.
+        max_shift: the largest absolute shift, in bp; None: every start.
+        tries: starts run for each example, where they are fewer than all.
+
+    Returns:
+        A plan: print it, or read ``plain_flops`` and ``shared_flops`` of one example, ``steps``
+        and ``stem_ends``.
+
+    Raises:
+        InputError: the window does not fit the model or the sequences.
+    """
+    windows = WindowRange(sequence_length, input_window(model, window), max_shift)
+    count = None if tries is None else min(tries, len(windows))
+    return ModelAtStarts(model, windows, input_shape(model)[2] or 4, count).plan
+
+
 def scan(
     model: keras.Model,
     x: Any,
@@ -74,6 +139,7 @@ def scan(
     max_shift: int | None = None,
     protect: np.ndarray | None = None,
     batch_size: int | None = None,
+    precision: str = "float32",
     progress: bool = False,
 ) -> ShiftScan:
     """The loss of a model at every start of its window, for each example.
@@ -89,6 +155,10 @@ def scan(
         protect: integers (N, 2): a span of each sequence, 0-based half-open, that must stay inside
             the window (see :meth:`WindowRange.keeping`).
         batch_size: examples a block; changes speed and memory, not the losses.
+        precision: "bfloat16" runs every start in it and then, in float32, every start that could
+            be the worst, so that ``worst_loss`` and ``worst_start`` are those of float32; all else
+            in ``loss`` is approximate (see ``screening``). Fast only where the processor multiplies
+            bfloat16 itself (AMX, most GPUs).
         progress: show a bar on standard error.
 
     Returns:
@@ -99,10 +169,12 @@ def scan(
         InputError: model, window, sequences, labels or spans do not fit each other.
     """
     job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=protect)
+    job = replace(job, precision=checked(precision))
     loss = np.empty((len(x), len(job.windows)), np.float32)
-    for rows, losses, _ in job.blocks(job.windows.starts, batch_size, progress):
+    for rows, losses, _ in job.blocks(None, batch_size, progress):
         loss[rows] = losses
-    return ShiftScan(job.windows, loss, job.allowed)
+    screening = None if precision == "float32" else _screen(job, loss, progress)
+    return ShiftScan(job.windows, loss, job.allowed, screening)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +187,7 @@ class ScanJob:
     y: np.ndarray
     windows: WindowRange
     allowed: np.ndarray | None
+    precision: str = "float32"
 
     @classmethod
     def of(
@@ -143,72 +216,122 @@ class ScanJob:
 
     def blocks(
         self,
-        starts: np.ndarray,
+        starts: np.ndarray | None,
         batch_size: int | None = None,
         progress: bool = False,
         *,
         begin: int = 0,
+        rows: np.ndarray | None = None,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Runs the model at given starts, block by block.
 
         Args:
-            starts: ``int32`` (n,) for all examples or (N, n).
+            starts: ``int32`` (N, n); None: every start there is.
             batch_size: examples a block; None: 128.
             progress: show a bar on standard error.
             begin: the first example; those before it are done.
+            rows: ascending numbers (N,) of the examples to run, with repeats; None: all.
 
         Yields:
             (rows of the block, losses (b, n), predictions (b, n, K)), float32.
         """
-        count = len(self.x)
+        count = len(self.x) if rows is None else len(rows)
         size = min(batch_size or _BATCH_SIZE, count)
-        starts = np.broadcast_to(starts, (count, starts.shape[-1]))
-
-        def run(x, y, starts):
-            def one(windows):
-                predictions = ops.cast(self.model(windows, training=False), "float32")
-                return example_loss(self.outputs.loss, y, predictions), predictions
-
-            return at_starts(one, ops.cast(x, self.model.compute_dtype), starts, self.windows)
-
-        run = compiled(run)
+        tried = None if starts is None else starts.shape[1]
+        run = self._compiled(tried)
+        columns = [self.x, self.y]
         bar = tqdm(total=count, initial=begin, unit="ex", disable=not progress, desc="scan")
         with bar:
             for first in range(begin, count, size):
-                rows = slice(first, min(first + size, count))
-                block = [np.asarray(column[rows]) for column in (self.x, self.y, starts)]
-                filled = rows.stop - first
+                some = slice(first, min(first + size, count))
+                if rows is None:
+                    block = [np.asarray(column[some]) for column in columns]
+                else:
+                    block = [_picked(column, rows[some]) for column in columns]
+                if starts is not None:
+                    block.append(starts[some])
+                filled = some.stop - first
                 if filled < size:  # keep one shape, so that one graph serves all blocks
                     block = [column[np.arange(size) % filled] for column in block]
                 losses, predictions = run(*map(ops.convert_to_tensor, block))
                 bar.update(filled)
                 yield (
-                    rows,
+                    some,
                     ops.convert_to_numpy(losses)[:filled],
                     ops.convert_to_numpy(predictions)[:filled],
                 )
 
+    def _compiled(self, tried: int | None) -> Callable:
+        """(x, y, starts if some are tried) -> (losses, predictions), kept with the model."""
+        loss, channels = self.outputs.loss, int(self.x.shape[2])
+        kept = self.model.__dict__.setdefault("_tfbs_shift_scans", {})  # nothing Keras would save
+        key = (self.windows, channels, tried, self.precision, loss)
+        if key not in kept:
+            at_starts = ModelAtStarts(
+                self.model, self.windows, channels, tried, precision=self.precision
+            )
 
-def at_starts(
-    function: Callable[[Tensor], Any], x: Tensor, starts: Tensor, windows: WindowRange
-) -> Any:
-    """``function`` of the windows at each of several starts, one start after the other.
+            def run(x, y, *starts):
+                predictions = at_starts(x, *starts)
+                return losses_at_starts(loss, y, predictions), predictions
+
+            kept[key] = compiled(run)
+        return kept[key]
+
+
+def _picked(column: Any, rows: np.ndarray) -> np.ndarray:
+    """Rows of something that can be sliced, numbers ascending, with repeats."""
+    first = int(rows[0])
+    return np.asarray(column[first : int(rows[-1]) + 1])[rows - first]
+
+
+def losses_at_starts(loss: Any, y: Tensor, predictions: Tensor) -> Tensor:
+    """The loss of each example at several starts, as :func:`example_loss` has it at one.
 
     Args:
-        function: (B, L, C) -> tensors (B, ...).
-        x: sequences (B, W, C).
-        starts: ``int32`` (B, n).
-        windows: the geometry of x.
+        loss: as for ``example_loss``.
+        y: labels (B, ...).
+        predictions: (B, n, K).
 
     Returns:
-        What ``function`` returns, with an axis n after the first: (B, n, ...). The memory is that
-        of B windows for each core that runs, whatever n.
+        float32 (B, n).
     """
-    if starts.shape[1] == 1:
-        results = function(crop(x, starts[:, 0], windows))
-        return keras.tree.map_structure(lambda result: ops.expand_dims(result, 1), results)
-    results = ops.map(lambda column: function(crop(x, column, windows)), ops.transpose(starts))
-    return keras.tree.map_structure(lambda result: ops.swapaxes(result, 0, 1), results)
+    if predictions.shape[1] == 1:
+        return example_loss(loss, y, predictions[:, 0])[:, None]
+    columns = ops.swapaxes(predictions, 0, 1)
+    losses = mapped(lambda column: example_loss(loss, y, column), columns, "float32")
+    return ops.transpose(losses)
+
+
+def _screen(job: ScanJob, loss: np.ndarray, progress: bool) -> Screening:
+    """Replaces bfloat16 losses by float32 ones wherever a start could be the worst."""
+    job = replace(job, precision="float32")
+    allowed = np.ones(loss.shape, bool) if job.allowed is None else job.allowed
+    rough = loss.copy()
+    again = np.zeros(loss.shape, bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = rough * (1 + np.abs(np.log(np.maximum(rough, 1e-7))))
+    unsure = ~np.isfinite(rough).all(axis=1)
+    # Some examples at every start, all examples at the start that looks worst: what errors are.
+    wanted = np.zeros(loss.shape, bool)
+    wanted[np.linspace(0, len(loss) - 1, min(16, len(loss))).astype(int)] = True
+    wanted[np.arange(len(loss)), np.where(allowed, rough, -np.inf).argmax(axis=1)] = True
+    largest = bound = 0.0
+    while wanted.any():
+        rows, columns = np.nonzero(wanted)
+        starts = job.windows.starts[columns, None]
+        for some, exact, _ in job.blocks(starts, None, progress, rows=rows):
+            loss[rows[some], columns[some]] = exact[:, 0]
+        again |= wanted
+        error = np.abs(loss[wanted] - rough[wanted])
+        unsure[rows[~np.isfinite(error)]] = True
+        error, of = error[np.isfinite(error)], scale[wanted][np.isfinite(error)]
+        if error.size:
+            largest = max(largest, float(error.max()))
+            bound = max(bound, 2 * float((error / np.maximum(of, 1e-7)).max()))
+        best = np.where(again & allowed, loss, -np.inf).max(axis=1, keepdims=True)
+        wanted = allowed & ~again & ~(rough + bound * scale < best)
+    return Screening(again, largest, bound, unsure)
 
 
 def crop(x: Tensor, starts: Tensor, windows: WindowRange) -> Tensor:

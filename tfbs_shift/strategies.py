@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from tfbs_shift.errors import InputError
+from tfbs_shift.sharing.precision import checked
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any
@@ -30,6 +31,7 @@ class ShiftStrategy(abc.ABC):
 
     name: str
     seed_generator: keras.random.SeedGenerator | None = None
+    precision = "float32"
 
     @abc.abstractmethod
     def candidates(
@@ -74,13 +76,20 @@ class WorstShift(ShiftStrategy):
             whole call (a batch in training, the test set in evaluation), the loss clamped at
             -ln(1e-4) so that the first of all worse ones wins, and the window at the first start
             of the range (0 unless bounded) whenever the first start drawn is the worst.
+        precision: "bfloat16" lets a ShiftTrainer compute the losses to choose by in it; the
+            training step itself stays as it is.
 
     Raises:
-        InputError: ``tries`` below 1 or an unknown protocol.
+        InputError: ``tries`` below 1, an unknown protocol or precision.
     """
 
     def __init__(
-        self, tries: int | None = None, seed: int | None = None, *, protocol: str = "exact"
+        self,
+        tries: int | None = None,
+        seed: int | None = None,
+        *,
+        protocol: str = "exact",
+        precision: str = "float32",
     ):
         if tries is not None and tries < 1:
             raise InputError(f"tries {tries}: must be at least 1, or None for every start")
@@ -88,6 +97,7 @@ class WorstShift(ShiftStrategy):
             raise InputError(f"protocol {protocol!r}: want 'exact' or 'paper'")
         self.tries = tries
         self.protocol = protocol
+        self.precision = checked(precision)
         self.name = "worst" if tries is None else f"worst_of_{tries}"
         # Drawing every start needs no chance, so that no seed is kept.
         self.seed_generator = None if tries is None else keras.random.SeedGenerator(seed)

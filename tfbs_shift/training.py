@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from tfbs_shift.errors import InputError
-from tfbs_shift.models.outputs import example_loss, input_window
-from tfbs_shift.scanning import at_starts, crop
+from tfbs_shift.models.outputs import input_window
+from tfbs_shift.scanning import crop, losses_at_starts
+from tfbs_shift.sharing import ModelAtStarts
 from tfbs_shift.strategies import ShiftStrategy
 from tfbs_shift.windows import WindowRange
 
@@ -28,7 +29,8 @@ class ShiftTrainer(keras.Model):
     window. The wrapped ``model`` shares its weights; ``save`` saves it alone.
     A ``train_step`` of the wrapped model's own is not used.
 
-    Cost of a step with n candidates: n forward passes (none for n = 1) and a training step.
+    Cost of a step with n candidates: a scan of n starts (see ``plan_scan``; none for n = 1) and a
+    training step.
 
     Args:
         model: any Keras model (B, L, channels) -> (B, K) with one input and one output. If it is
@@ -108,10 +110,11 @@ class ShiftTrainer(keras.Model):
         if candidates.shape[1] == 1:
             starts = candidates[:, 0]
         else:
-
-            def loss(windows):
-                windows = ops.cast(windows, self.model.compute_dtype)
-                return example_loss(self.loss, y, self.model(windows, training=False))
-
-            starts = strategy.choose(candidates, at_starts(loss, x, candidates, windows), windows)
+            count = candidates.shape[1]
+            model = ModelAtStarts(
+                self.model, windows, int(x.shape[2]), count, precision=strategy.precision
+            )
+            predictions = model(x, None if strategy.tries_every_start(windows) else candidates)
+            losses = losses_at_starts(self.loss, y, predictions)
+            starts = strategy.choose(candidates, losses, windows)
         return crop(x, starts, windows), y, sample_weight

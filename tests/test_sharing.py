@@ -1,0 +1,523 @@
+"""The scan against brute force: the model at every window, each by itself."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from keras import layers, ops
+
+from tfbs_shift import InputError, models, plan_scan, scan
+from tfbs_shift.backend import compiled
+from tfbs_shift.sharing import ModelAtStarts, engine
+from tfbs_shift.sharing.units import MAXIMUM, SUM, sliding
+from tfbs_shift.windows import WindowRange
+
+from .conftest import random_labels, random_sequences
+
+
+def brute_force(model, x, window, starts):
+    """Predictions (N, S, K), one start after the other."""
+    x = x.astype("float32")
+    return np.stack([model(x[:, s : s + window], training=False) for s in starts], axis=1)
+
+
+def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
+    """With weights that show mistakes: biases and statistics are not the zeros and ones of old."""
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        value = np.asarray(variable)
+        if value.ndim <= 1 and value.size and np.issubdtype(value.dtype, np.floating):
+            moved = value + 0.2 * rng.standard_normal(value.shape)
+            variable.assign(np.abs(moved) if "variance" in variable.path else moved)
+    return model
+
+
+def built(window, *stack, labels=3):
+    x = sequence = keras.Input((window, 4))
+    for layer in stack:
+        x = layer(x)
+    if len(x.shape) == 3:
+        x = layers.Flatten()(x)
+    return randomized(keras.Model(sequence, layers.Dense(labels, "sigmoid")(x)))
+
+
+def conv(filters, width, **kwargs):
+    return layers.Conv1D(filters, width, **{"activation": "relu"} | kwargs)
+
+
+def deepsea_like(window):
+    stack = []
+    for filters in (10, 12, 14):
+        stack += [conv(filters, 8), layers.MaxPooling1D(4)]
+    return built(window, *stack[:-1], layers.Flatten(), layers.Dense(20, "relu"))
+
+
+def residual_dilated(window, pool=2):
+    """A small basenji: convolution block and pool, then a tower of dilated residual blocks."""
+    x = sequence = keras.Input((window, 4))
+    x = layers.Conv1D(40, 5, padding="same")(x)
+    x = layers.MaxPooling1D(pool)(layers.BatchNormalization()(layers.Activation("gelu")(x)))
+    for rate in (1, 2):
+        y = layers.Activation("gelu")(x)
+        y = layers.Conv1D(20, 3, padding="same", dilation_rate=rate, use_bias=False)(y)
+        y = layers.Activation("gelu")(layers.BatchNormalization()(y))
+        y = layers.Dropout(0.3)(layers.BatchNormalization()(layers.Conv1D(40, 1)(y)))
+        x = layers.Add()([x, y])
+    x = layers.GlobalAveragePooling1D()(layers.Activation("gelu")(x))
+    return randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+
+
+def two_branches(window):
+    sequence = keras.Input((window, 4))
+    one = conv(5, 7, padding="same")(sequence)
+    two = conv(3, 4, padding="causal", dilation_rate=2)(sequence)
+    x = layers.Concatenate()([one, two, sequence])
+    x = conv(6, 3, padding="valid")(x)
+    x = layers.Concatenate()([layers.GlobalMaxPooling1D()(x), layers.GlobalAveragePooling1D()(x)])
+    return randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+
+
+def attention(window, recurrent):
+    """Position weights of shape (T, 1) times features, as most people write attention."""
+    x = sequence = keras.Input((window, 4))
+    x = layers.AveragePooling1D(3)(conv(6, 5)(x))
+    weights = layers.Softmax(axis=1)(layers.Dense(1)(x))
+    x = layers.Multiply()([x, weights])
+    x = recurrent(x)
+    x = layers.Flatten()(x) if len(x.shape) == 3 else x
+    return randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+
+
+def nested_twice(window):
+    """One block, called on two branches."""
+    block = keras.Sequential([keras.Input((None, 4)), conv(5, 4, padding="same"), conv(4, 3)])
+    sequence = keras.Input((window, 4))
+    one, two = block(sequence), block(layers.Dense(4, "tanh")(sequence))
+    x = layers.GlobalMaxPooling1D()(layers.Subtract()([one, two]))
+    return randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+
+
+def with_operations(window):
+    """`keras.ops` in a functional model, and arithmetic of tensors."""
+    sequence = keras.Input((window, 4))
+    x = ops.relu(layers.Conv1D(6, 5, padding="same")(sequence))
+    x = 2 * x + ops.tanh(x) / 3 - layers.Conv1D(6, 1)(sequence)
+    x = ops.max(x, axis=1)
+    return randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+
+
+def other_strand(window):
+    """Reads both strands with the same layers; the flip mixes positions."""
+    read = keras.Sequential([keras.Input((window, 4)), conv(6, 5), layers.GlobalMaxPooling1D()])
+    sequence = keras.Input((window, 4))
+    x = layers.Maximum()([read(sequence), read(ops.flip(ops.flip(sequence, 1), 2))])
+    return randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+
+
+def odds_and_ends(window):
+    return built(
+        window,
+        layers.ZeroPadding1D((3, 2)),
+        layers.SeparableConv1D(7, 4, padding="same", depth_multiplier=2, activation="elu"),
+        layers.LayerNormalization(),
+        layers.DepthwiseConv1D(3, depth_multiplier=2),
+        layers.PReLU(shared_axes=[1]),
+        layers.Cropping1D((1, 4)),
+        layers.SpatialDropout1D(0.2),
+        layers.AveragePooling1D(3, 2, padding="same"),
+        layers.Softmax(),
+        layers.UnitNormalization(),
+    )
+
+
+def stack(*layers_of):
+    return lambda window: built(window, *(make() for make in layers_of))
+
+
+def lstm(units=4, **kwargs):
+    return layers.LSTM(units, **{"return_sequences": True} | kwargs)
+
+
+# name: (model of a window, window, whether something can be shared)
+ZOO = {
+    "cnn": (models.cnn, 40, True),
+    "cnn, not regularized": (lambda w: models.cnn(w, regularized=False), 41, True),
+    "tbinet": (lambda w: models.tbinet(w, labels=5), 100, True),
+    "deepsea": (deepsea_like, 185, True),
+    "residual dilated": (residual_dilated, 60, True),
+    "residual dilated, pool of 3": (lambda w: residual_dilated(w, 3), 62, True),
+    "branches": (two_branches, 30, True),
+    "danq": (
+        stack(
+            lambda: conv(8, 6),
+            lambda: layers.MaxPooling1D(5),
+            lambda: layers.Bidirectional(lstm()),
+        ),
+        50,
+        True,
+    ),
+    "lstm on padded features": (
+        stack(lambda: conv(8, 6, padding="same"), lambda: lstm(return_sequences=False)),
+        30,
+        True,
+    ),
+    "backwards lstm": (stack(lambda: conv(8, 6), lambda: lstm(go_backwards=True)), 20, True),
+    "two lstms added": (
+        stack(lambda: conv(8, 6), lambda: layers.Bidirectional(lstm(), merge_mode="sum")),
+        20,
+        True,
+    ),
+    "two lstms' last states": (
+        stack(
+            lambda: conv(8, 6),
+            lambda: layers.Bidirectional(lstm(return_sequences=False), merge_mode="ave"),
+        ),
+        20,
+        True,
+    ),
+    "gru": (stack(lambda: conv(8, 6), lambda: layers.GRU(4)), 20, True),
+    "attention, lstm": (lambda w: attention(w, lstm()), 40, True),
+    "attention, two lstms": (
+        lambda w: attention(w, layers.Bidirectional(lstm(), merge_mode="mul")),
+        40,
+        True,
+    ),
+    "attention, sum": (lambda w: attention(w, layers.GlobalAveragePooling1D()), 40, True),
+    "nested": (nested_twice, 24, True),
+    "operations": (with_operations, 24, True),
+    "both strands": (other_strand, 24, True),
+    "odds and ends": (odds_and_ends, 32, True),
+    "stride": (stack(lambda: conv(6, 5, strides=3), lambda: conv(5, 4, strides=2)), 50, True),
+    "stride, same": (
+        stack(
+            lambda: conv(6, 5, strides=3, padding="same"),
+            lambda: conv(5, 4, strides=2, padding="same"),
+        ),
+        50,
+        True,
+    ),
+    "even kernels": (
+        stack(lambda: conv(34, 6, padding="same"), lambda: conv(5, 4, padding="same")),
+        26,
+        True,
+    ),
+    "causal, then same": (
+        stack(
+            lambda: conv(34, 6, padding="causal"),
+            lambda: conv(36, 4, padding="same"),
+            lambda: conv(5, 3, padding="causal"),
+        ),
+        30,
+        True,
+    ),
+    "same after a pool": (
+        stack(
+            lambda: conv(33, 4, padding="same"),
+            lambda: layers.MaxPooling1D(3),
+            lambda: conv(5, 5, padding="same"),
+        ),
+        41,
+        True,
+    ),
+    "pools that do not divide": (
+        stack(
+            lambda: conv(6, 5),
+            lambda: layers.MaxPooling1D(4, padding="same"),
+            lambda: layers.AveragePooling1D(3, 2),
+        ),
+        47,
+        True,
+    ),
+    "overlapping pools": (
+        stack(lambda: layers.MaxPooling1D(5, 2, padding="same"), lambda: conv(6, 3)),
+        31,
+        True,
+    ),
+    "groups": (
+        stack(lambda: conv(8, 3, padding="same"), lambda: conv(6, 3, groups=2, padding="same")),
+        20,
+        True,
+    ),
+    "kernel as wide as the window": (stack(lambda: conv(5, 12)), 12, False),
+    "kernel wider than the window": (stack(lambda: conv(5, 30, padding="same")), 12, False),
+    "dense alone": (lambda w: built(w, layers.Flatten()), 12, False),
+    "pools alone": (stack(lambda: layers.GlobalMaxPooling1D()), 12, False),
+}
+
+
+@pytest.mark.parametrize("slack", [0, 1, 6, 31])
+@pytest.mark.parametrize("name", ZOO)
+def test_every_window_gets_its_own_prediction(name, slack, rng):
+    make, window, shares = ZOO[name]
+    model = make(window)
+    x = random_sequences(rng, 3, window + slack)
+    windows = WindowRange(window + slack, window)
+    at_starts = ModelAtStarts(model, windows, 4)
+    expected = brute_force(model, x, window, windows.starts)
+    assert expected.std() > 1e-4  # else nothing is seen
+    assert np.allclose(at_starts(ops.convert_to_tensor(x)), expected, atol=2e-6)
+    plan = at_starts.plan
+    assert not plan.fallback
+    assert plan.shared_flops <= plan.plain_flops
+    if slack == 31 and shares:
+        assert plan.shared_flops < 0.9 * plan.plain_flops
+
+
+@pytest.mark.parametrize("name", ["cnn", "tbinet", "residual dilated", "stride, same", "branches"])
+def test_any_starts_in_any_order(name, rng):
+    make, window, _ = ZOO[name]
+    model = make(window)
+    x = random_sequences(rng, 4, window + 9)
+    every = brute_force(model, x, window, range(10))
+    for count in (1, 3, 25):
+        starts = rng.integers(0, 10, (4, count))
+        at_starts = ModelAtStarts(model, WindowRange(window + 9, window), 4, count)
+        found = at_starts(ops.convert_to_tensor(x), ops.convert_to_tensor(starts.astype("int32")))
+        assert np.allclose(found, np.take_along_axis(every, starts[..., None], 1), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["cnn", "tbinet", "deepsea"])
+@pytest.mark.parametrize("rows", [1, 3, 16, 100])
+def test_blocks_of_any_size(name, rows, rng, monkeypatch):
+    """Fewer windows at once than starts, or than examples: loops; an uneven rest in each."""
+    monkeypatch.setattr(engine, "_rows", lambda floats: rows)
+    make, window, _ = ZOO[name]
+    model = make(window)
+    x = random_sequences(rng, 7, window + 10)
+    windows = WindowRange(window + 10, window, max_shift=4)
+    at_starts = ModelAtStarts(model, windows, 4)
+    assert at_starts.plan.rows == rows
+    expected = brute_force(model, x, window, windows.starts)
+    assert np.allclose(compiled(at_starts)(ops.convert_to_tensor(x)), expected, atol=2e-6)
+    starts = np.stack([rng.permutation(windows.starts)[:5] for _ in x]).astype("int32")
+    some = compiled(ModelAtStarts(model, windows, 4, 5))(
+        ops.convert_to_tensor(x), ops.convert_to_tensor(starts)
+    )
+    columns = (starts - windows.first)[..., None]
+    assert np.allclose(some, np.take_along_axis(expected, columns, 1), atol=2e-6)
+
+
+def drawn_layers(draw):
+    """A random stem: layers with random settings."""
+    pads = st.sampled_from(["valid", "same"])
+    for _ in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from(["conv", "conv", "dilated", "separable", "pool", "norm"]))
+        width = draw(st.integers(1, 6))
+        if kind == "conv":
+            filters = draw(st.sampled_from([3, 33]))
+            yield conv(filters, width, strides=draw(st.integers(1, 3)), padding=draw(pads))
+        elif kind == "dilated":
+            rate, padding = draw(st.integers(2, 3)), draw(st.sampled_from(["same", "causal"]))
+            yield conv(4, min(width, 3), dilation_rate=rate, padding=padding, activation="tanh")
+        elif kind == "separable":
+            yield layers.SeparableConv1D(5, width, padding=draw(pads))
+        elif kind == "pool":
+            pool = draw(st.sampled_from([layers.MaxPooling1D, layers.AveragePooling1D]))
+            yield pool(width, draw(st.integers(1, 4)), padding=draw(pads))
+        else:
+            yield layers.BatchNormalization()
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_random_architectures(data):
+    window, slack = data.draw(st.integers(8, 40)), data.draw(st.integers(0, 12))
+    x = sequence = keras.Input((window, 4))
+    for layer in drawn_layers(data.draw):
+        if x.shape[1] < 8 and getattr(layer, "padding", "same") == "valid":
+            break  # Keras itself has no position left
+        if data.draw(st.booleans()) and x.shape[2] == getattr(layer, "filters", None):
+            y = layer(x)
+            x = layers.Add()([x, y]) if y.shape == x.shape else y
+        else:
+            x = layer(x)
+    ends = [layers.Flatten, layers.GlobalMaxPooling1D, layers.GlobalAveragePooling1D]
+    x = data.draw(st.sampled_from(ends))()(x)
+    model = randomized(keras.Model(sequence, layers.Dense(2, "sigmoid")(x)))
+    rng = np.random.default_rng(0)
+    sequences = random_sequences(rng, 2, window + slack)
+    bound = data.draw(st.one_of(st.none(), st.integers(0, slack)))
+    windows = WindowRange(window + slack, window, bound)
+    found = ModelAtStarts(model, windows, 4)(ops.convert_to_tensor(sequences))
+    expected = brute_force(model, sequences, window, windows.starts)
+    assert np.allclose(found, expected, atol=5e-6)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 4), st.booleans())
+def test_sliding_against_slices(length, width, dilation, adds):
+    total = length + dilation * (width - 1)
+    x = np.random.default_rng(total).standard_normal((2, total, 3)).astype("float32")
+    found = sliding(ops.convert_to_tensor(x), width, dilation, SUM if adds else MAXIMUM)
+    reduce = np.sum if adds else np.max
+    spans = [x[:, i : i + dilation * (width - 1) + 1 : dilation] for i in range(length)]
+    assert np.allclose(found, np.stack([reduce(s, axis=1) for s in spans], 1), atol=1e-5)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = conv(5, 4), layers.Dense(2, "softmax")
+
+    def call(self, x):
+        return self.head(ops.max(self.stem(x), axis=1))
+
+
+class OwnCall(keras.Model):
+    """Built like a functional model, but it does something else when called."""
+
+    def call(self, x, training=None):
+        return 1 - super().call(x, training=training)
+
+
+def test_a_model_of_unknown_layers_is_run_window_by_window(rng):
+    sequence = keras.Input((12, 4))
+    x = layers.GlobalMaxPooling1D()(conv(5, 4)(sequence))
+    own = OwnCall(sequence, layers.Dense(1, "sigmoid")(x))
+    x = random_sequences(rng, 5, 20)
+    for model in (Subclassed(), own):
+        at_starts = ModelAtStarts(model, WindowRange(20, 12), 4)
+        assert "layers are not known" in at_starts.plan.fallback
+        assert at_starts.plan.plain_flops is None
+        assert "nothing is shared" in str(at_starts.plan)
+        expected = brute_force(model, x, 12, range(9))
+        assert np.allclose(at_starts(ops.convert_to_tensor(x)), expected, atol=1e-6)
+
+
+class Twice(layers.Conv1D):
+    """A subclass may do anything."""
+
+    def call(self, x):
+        return 2 * super().call(x) * ops.arange(1.0, 1 + x.shape[1] - 3)[:, None]
+
+
+def test_what_is_not_known_ends_the_stem(rng):
+    def positional(x):
+        return x * ops.cast(ops.arange(x.shape[1]), "float32")[:, None]
+
+    for unknown, name in (
+        (Twice(5, 4), "Twice"),
+        (layers.Activation(positional), "Activation"),
+        (layers.PReLU(), "PReLU"),
+        (layers.BatchNormalization(axis=1), "BatchNormalization"),
+        (layers.GroupNormalization(2), "GroupNormalization"),
+        (layers.UpSampling1D(2), "UpSampling1D"),
+        (layers.Permute((2, 1)), "Permute"),
+        (layers.Conv1D(3, 4, activation=positional), "Conv1D"),
+    ):
+        model = built(20, conv(6, 3), unknown)
+        at_starts = ModelAtStarts(model, WindowRange(26, 20), 4)
+        (end,) = at_starts.plan.stem_ends
+        assert f"({name})" in end
+        x = random_sequences(rng, 4, 26)
+        expected = brute_force(model, x, 20, range(7))
+        assert np.allclose(at_starts(ops.convert_to_tensor(x)), expected, atol=2e-6), name
+
+
+def test_figures_of_a_plan_by_hand():
+    """Valid convolution 128 x 24, global max pool, dense 10: 1000 of 1200 bp."""
+    model = built(1000, conv(128, 24), layers.GlobalMaxPooling1D(), labels=10)
+    plan = plan_scan(model, 1200)
+    assert plan.starts == 201
+    assert plan.plain_flops == 2 * 201 * (977 * 24 * 4 * 128 + 128 * 10)
+    assert plan.shared_flops == 2 * (1177 * 24 * 4 * 128 + 201 * 128 * 10)
+    assert [(s.kind, s.how) for s in plan.steps] == [
+        ("Conv1D", "once"),
+        ("GlobalMaxPooling1D", "once, as a sliding window"),
+        ("Dense", "for each window"),
+    ]
+    bounded = plan_scan(model, 1200, max_shift=3)
+    assert bounded.shared_flops == 2 * ((977 + 6) * 24 * 4 * 128 + 7 * 128 * 10)
+    assert "GlobalMaxPooling1D" in str(plan) and "total" in str(plan)
+
+
+def test_figures_of_tbinets_plan_by_hand():
+    plan = plan_scan(models.tbinet(1000), 1200)
+    lstm_plain = 2 * 75 * (320 + 320) * 1280
+    head = 75 * 640 * 695 + 695 * 690
+    plain = 975 * 26 * 4 * 320 + 75 * 320 + lstm_plain + head
+    assert plan.plain_flops == 2 * 201 * plain
+    positions = 201 + 13 * 74  # pooled, of all phases
+    once = (201 + 974) * 26 * 4 * 320 + positions * (320 + 2 * 320 * 1280)
+    assert plan.shared_flops == 2 * (once + 201 * (2 * 75 * 320 * 1280 + head))
+    (end,) = plan.stem_ends
+    assert "Permute" in end
+
+
+def test_a_few_starts_are_not_worth_sharing():
+    model = models.tbinet(1000)
+    few = plan_scan(model, 1200, tries=2)
+    assert few.shared_flops <= few.plain_flops
+    one = plan_scan(model, 1200, tries=1)
+    assert one.shared_flops == one.plain_flops
+    assert "would cost more than 1 windows do" in str(one)
+
+
+def test_several_inputs_are_refused():
+    one, two = keras.Input((12, 4)), keras.Input((12, 4))
+    x = layers.Flatten()(layers.Concatenate()([one, two]))
+    model = keras.Model([one, two], layers.Dense(1, "sigmoid")(x))
+    with pytest.raises(InputError, match="has several inputs; one sequence is wanted"):
+        plan_scan(model, 20)
+
+
+def test_no_trace_is_left_in_the_model(rng):
+    model = models.cnn(20)
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    policies = [layer.dtype_policy.name for layer in model.layers]
+    x, y = random_sequences(rng, 4, 26), random_labels(rng, 4, 2, "categorical")
+    scan(model, x, y, precision="bfloat16")
+    assert [len(layer._inbound_nodes) for layer in model.layers] == nodes
+    assert [layer.dtype_policy.name for layer in model.layers] == policies
+
+
+@pytest.mark.parametrize("name", ["cnn", "tbinet", "residual dilated"])
+def test_screening_in_bfloat16_finds_float32s_worst(name, rng):
+    make, window, _ = ZOO[name]
+    model = make(window)
+    for variable in model.weights[-2:]:  # losses that differ from start to start
+        variable.assign(20 * variable)
+    x = random_sequences(rng, 40, window + 20)
+    labels = int(model.output_shape[1])
+    y = random_labels(rng, 40, labels, "categorical" if name == "cnn" else "binary")
+    exact = scan(model, x, y)
+    screened = scan(model, x, y, precision="bfloat16")
+    assert np.allclose(screened.worst_loss, exact.worst_loss, atol=1e-6)
+    at_worst = np.take_along_axis(exact.loss, screened.worst_start[:, None], 1)[:, 0]
+    assert np.allclose(at_worst, exact.worst_loss, atol=1e-6)
+    found = screened.screening
+    assert exact.screening is None
+    assert found.again.shape == exact.loss.shape
+    assert 40 <= found.again.sum() < found.again.size
+    assert np.allclose(screened.loss[found.again], exact.loss[found.again], atol=1e-6)
+    assert not found.unsure.any()
+    # it was bfloat16, and the errors elsewhere are within what was granted
+    rest = np.abs(screened.loss - exact.loss)[~found.again]
+    assert rest.max() > 1e-6
+    scale = screened.loss * (1 + np.abs(np.log(screened.loss)))
+    assert (rest <= found.bound * scale[~found.again]).mean() > 0.99
+    assert "computed again in float32" in str(found)
+
+
+@pytest.mark.parametrize("name", ["cnn", "tbinet", "danq"])
+def test_new_weights_are_seen(name, rng):
+    make, window, _ = ZOO[name]
+    model = make(window)
+    labels = int(model.output_shape[1])
+    x = random_sequences(rng, 5, window + 6)
+    y = random_labels(rng, 5, labels, "categorical" if name == "cnn" else "binary")
+    before = scan(model, x, y).loss
+    for variable in model.trainable_weights:
+        variable.assign(variable + 0.1 * rng.standard_normal(variable.shape))
+    after = scan(model, x, y).loss
+    assert not np.allclose(after, before, atol=1e-3)
+    fresh = keras.models.clone_model(model)
+    fresh.set_weights(model.get_weights())
+    assert np.allclose(after, scan(fresh, x, y).loss, atol=1e-6)
+
+
+def test_unknown_precision(rng):
+    x, y = random_sequences(rng, 4, 26), np.ones(4)
+    with pytest.raises(InputError, match="precision 'int8': want one of float32, bfloat16"):
+        scan(models.cnn(20), x, y, precision="int8")
