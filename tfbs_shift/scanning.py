@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from tfbs_shift.backend import compiled, mapped
+from tfbs_shift.backend import compiled
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.outputs import Outputs, example_loss, input_shape, input_window
 from tfbs_shift.sharing import ModelAtStarts, ScanPlan
@@ -74,15 +74,16 @@ class ShiftScan:
 class Screening:
     """How the worst starts were found among losses computed in bfloat16.
 
-    A start is computed again in float32 if its bfloat16 loss, plus an error bound, reaches the
-    highest float32 loss of its example. The bound is twice the largest error seen, relative to
-    ``l * (1 + |log l|)`` for a loss l: an error in the logit makes about that of it. So the bound
-    is measured, at every start computed twice, and not proved.
+    A start is computed again in float32 unless its bfloat16 loss, corrected by what the example's
+    losses are off by on average and granted an error beyond that, stays below the example's highest
+    float32 loss. The error granted is twice the largest seen, relative to ``l * (1 + |log l|)`` for
+    a loss l: that is about what a relative error of the logit makes of it. So it is measured, on
+    all starts computed twice (every start of 16 examples among them), and not proved.
 
     Attributes:
         again: bool (N, S): the losses that are float32; the others are bfloat16.
         largest_error: the largest |bfloat16 - float32| seen.
-        bound: the relative error granted.
+        bound: the relative error granted, beyond the example's usual one.
         unsure: bool (N,): examples where some loss is not finite, so that nothing is guaranteed.
     """
 
@@ -171,7 +172,7 @@ def scan(
     job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=protect)
     job = replace(job, precision=checked(precision))
     loss = np.empty((len(x), len(job.windows)), np.float32)
-    for rows, losses, _ in job.blocks(None, batch_size, progress):
+    for rows, losses, _ in job.blocks(None, batch_size, progress, predictions=False):
         loss[rows] = losses
     screening = None if precision == "float32" else _screen(job, loss, progress)
     return ShiftScan(job.windows, loss, job.allowed, screening)
@@ -222,6 +223,7 @@ class ScanJob:
         *,
         begin: int = 0,
         rows: np.ndarray | None = None,
+        predictions: bool = True,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Runs the model at given starts, block by block.
 
@@ -231,14 +233,15 @@ class ScanJob:
             progress: show a bar on standard error.
             begin: the first example; those before it are done.
             rows: ascending numbers (N,) of the examples to run, with repeats; None: all.
+            predictions: they are wanted, too.
 
         Yields:
-            (rows of the block, losses (b, n), predictions (b, n, K)), float32.
+            (rows of the block, losses (b, n), predictions (b, n, K or 0)), float32.
         """
         count = len(self.x) if rows is None else len(rows)
         size = min(batch_size or _BATCH_SIZE, count)
         tried = None if starts is None else starts.shape[1]
-        run = self._compiled(tried)
+        run = self._compiled(tried, predictions)
         columns = [self.x, self.y]
         bar = tqdm(total=count, initial=begin, unit="ex", disable=not progress, desc="scan")
         with bar:
@@ -253,27 +256,26 @@ class ScanJob:
                 filled = some.stop - first
                 if filled < size:  # keep one shape, so that one graph serves all blocks
                     block = [column[np.arange(size) % filled] for column in block]
-                losses, predictions = run(*map(ops.convert_to_tensor, block))
+                kept = ops.convert_to_numpy(run(*map(ops.convert_to_tensor, block)))[:filled]
                 bar.update(filled)
-                yield (
-                    some,
-                    ops.convert_to_numpy(losses)[:filled],
-                    ops.convert_to_numpy(predictions)[:filled],
-                )
+                yield some, kept[..., 0], kept[..., 1:]
 
-    def _compiled(self, tried: int | None) -> Callable:
-        """(x, y, starts if some are tried) -> (losses, predictions), kept with the model."""
+    def _compiled(self, tried: int | None, predictions: bool) -> Callable:
+        """(x, y, starts if some are tried) -> (B, n, 1 + K or 1): losses, predictions."""
         loss, channels = self.outputs.loss, int(self.x.shape[2])
         kept = self.model.__dict__.setdefault("_tfbs_shift_scans", {})  # nothing Keras would save
-        key = (self.windows, channels, tried, self.precision, loss)
+        key = (self.windows, channels, tried, self.precision, predictions, loss)
         if key not in kept:
             at_starts = ModelAtStarts(
                 self.model, self.windows, channels, tried, precision=self.precision
             )
 
+            def keep(found, y):
+                losses = loss_of(loss)(found, y)
+                return ops.concatenate([losses, found], axis=1) if predictions else losses
+
             def run(x, y, *starts):
-                predictions = at_starts(x, *starts)
-                return losses_at_starts(loss, y, predictions), predictions
+                return at_starts(x, *starts, y=y, keep=keep)
 
             kept[key] = compiled(run)
         return kept[key]
@@ -285,22 +287,9 @@ def _picked(column: Any, rows: np.ndarray) -> np.ndarray:
     return np.asarray(column[first : int(rows[-1]) + 1])[rows - first]
 
 
-def losses_at_starts(loss: Any, y: Tensor, predictions: Tensor) -> Tensor:
-    """The loss of each example at several starts, as :func:`example_loss` has it at one.
-
-    Args:
-        loss: as for ``example_loss``.
-        y: labels (B, ...).
-        predictions: (B, n, K).
-
-    Returns:
-        float32 (B, n).
-    """
-    if predictions.shape[1] == 1:
-        return example_loss(loss, y, predictions[:, 0])[:, None]
-    columns = ops.swapaxes(predictions, 0, 1)
-    losses = mapped(lambda column: example_loss(loss, y, column), columns, "float32")
-    return ops.transpose(losses)
+def loss_of(loss: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """What to ``keep`` of predictions in a :class:`ModelAtStarts`: their loss alone, (rows, 1)."""
+    return lambda predictions, y: example_loss(loss, y, predictions)[:, None]
 
 
 def _screen(job: ScanJob, loss: np.ndarray, progress: bool) -> Screening:
@@ -308,30 +297,30 @@ def _screen(job: ScanJob, loss: np.ndarray, progress: bool) -> Screening:
     job = replace(job, precision="float32")
     allowed = np.ones(loss.shape, bool) if job.allowed is None else job.allowed
     rough = loss.copy()
-    again = np.zeros(loss.shape, bool)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = rough * (1 + np.abs(np.log(np.maximum(rough, 1e-7))))
+    finite = np.maximum(np.nan_to_num(rough), 1e-7)
+    scale = finite * (1 + np.abs(np.log(finite)))
     unsure = ~np.isfinite(rough).all(axis=1)
+    again = np.zeros(loss.shape, bool)
+    error = np.zeros(loss.shape, np.float32)  # where computed again
     # Some examples at every start, all examples at the start that looks worst: what errors are.
     wanted = np.zeros(loss.shape, bool)
     wanted[np.linspace(0, len(loss) - 1, min(16, len(loss))).astype(int)] = True
     wanted[np.arange(len(loss)), np.where(allowed, rough, -np.inf).argmax(axis=1)] = True
-    largest = bound = 0.0
+    bound = 0.0
     while wanted.any():
         rows, columns = np.nonzero(wanted)
         starts = job.windows.starts[columns, None]
-        for some, exact, _ in job.blocks(starts, None, progress, rows=rows):
+        for some, exact, _ in job.blocks(starts, None, progress, rows=rows, predictions=False):
             loss[rows[some], columns[some]] = exact[:, 0]
         again |= wanted
-        error = np.abs(loss[wanted] - rough[wanted])
-        unsure[rows[~np.isfinite(error)]] = True
-        error, of = error[np.isfinite(error)], scale[wanted][np.isfinite(error)]
-        if error.size:
-            largest = max(largest, float(error.max()))
-            bound = max(bound, 2 * float((error / np.maximum(of, 1e-7)).max()))
+        unsure |= ~np.isfinite(np.where(again, loss, 0)).all(axis=1)
+        error[wanted] = np.nan_to_num(loss - rough, posinf=0, neginf=0)[wanted]
+        usual = error.sum(axis=1, keepdims=True) / again.sum(axis=1, keepdims=True)
+        apart = np.where(again, np.abs(error - usual), 0)
+        bound = max(bound, 2 * float((apart / scale).max()))
         best = np.where(again & allowed, loss, -np.inf).max(axis=1, keepdims=True)
-        wanted = allowed & ~again & ~(rough + bound * scale < best)
-    return Screening(again, largest, bound, unsure)
+        wanted = allowed & ~again & ~(rough + usual + bound * scale < best)
+    return Screening(again, float(np.abs(error).max()), bound, unsure)
 
 
 def crop(x: Tensor, starts: Tensor, windows: WindowRange) -> Tensor:

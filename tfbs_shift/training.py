@@ -10,7 +10,7 @@ from keras import ops
 
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.outputs import input_window
-from tfbs_shift.scanning import crop, losses_at_starts
+from tfbs_shift.scanning import crop, loss_of
 from tfbs_shift.sharing import ModelAtStarts
 from tfbs_shift.strategies import ShiftStrategy
 from tfbs_shift.windows import WindowRange
@@ -114,7 +114,7 @@ class ShiftTrainer(keras.Model):
             model = ModelAtStarts(
                 self.model, windows, int(x.shape[2]), count, precision=strategy.precision
             )
-            predictions = model(x, None if strategy.tries_every_start(windows) else candidates)
-            losses = losses_at_starts(self.loss, y, predictions)
+            tried = None if strategy.tries_every_start(windows) else candidates
+            losses = model(x, tried, y=y, keep=loss_of(self.loss))[..., 0]
             starts = strategy.choose(candidates, losses, windows)
         return crop(x, starts, windows), y, sample_weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,42 +67,58 @@ class ModelAtStarts:
         prepared = self._prepared(x, self._setting)
         self.plan = self._plan(prepared, known=found is not None)
 
-    def __call__(self, x: Tensor, starts: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        x: Tensor,
+        starts: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        keep: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Runs the model.
 
         Args:
             x: sequences (B, W, C).
             starts: ``int32`` (B, n); None: every start.
+            y: labels (B, ...), for ``keep``.
+            keep: (predictions (rows, K), labels (rows, ...)) -> float32 (rows, F): what is kept
+                of the predictions of some windows, each with its example's labels.
 
         Returns:
-            Predictions, float32 (B, n, K).
+            Predictions, float32 (B, n, K), or what is kept of them, (B, n, F).
         """
         with computing_in(self.model, self.precision):
             made = {step: recipe() for step, recipe in self._setting.recipes.items()}
             setting = replace(self._setting, made=made)
-            return self._predictions(ops.cast(x, self.model.compute_dtype), starts, setting)
+            parts = {"x": ops.cast(x, self.model.compute_dtype)}
+            if starts is not None:
+                parts["starts"] = starts - self.windows.first
+            if y is not None:
+                parts["y"] = y
+            return self._all(parts, setting, keep or (lambda predictions, _: predictions))
 
-    def _predictions(self, x: Tensor, starts: Tensor | None, setting: Setting) -> Tensor:
-        count = len(self.windows) if starts is None else starts.shape[1]
+    def _all(self, parts: dict[str, Tensor], setting: Setting, keep: Callable) -> Tensor:
+        x = parts["x"]
+        count = parts["starts"].shape[1] if "starts" in parts else len(self.windows)
         at_once, block = self._blocks(count)
-        batch = x.shape[0]
-        if batch is not None:
-            at_once = math.ceil(batch / math.ceil(batch / at_once))
-            if batch == at_once:
-                return self._examples(x, starts, block, setting)
-        chunks = (ops.shape(x)[0] + at_once - 1) // at_once
-        rows = ops.minimum(ops.arange(chunks * at_once), ops.shape(x)[0] - 1)
-        parts = [ops.reshape(ops.take(x, rows, axis=0), (chunks, at_once, *x.shape[1:]))]
-        if starts is not None:
-            parts.append(ops.reshape(ops.take(starts, rows, axis=0), (chunks, at_once, count)))
+        if x.shape[0] is not None:
+            at_once = math.ceil(x.shape[0] / math.ceil(x.shape[0] / at_once))
+            if x.shape[0] == at_once:
+                return self._some(parts, setting, keep, block)
+        batch = ops.shape(x)[0]
+        chunks = (batch + at_once - 1) // at_once
+        rows = ops.minimum(ops.arange(chunks * at_once), batch - 1)
+        names = list(parts)
+        chunked = tuple(
+            ops.reshape(ops.take(part, rows, axis=0), (chunks, at_once, *part.shape[1:]))
+            for part in parts.values()
+        )
         result = mapped(
-            lambda part: self._examples(
-                part[0], part[1] if len(part) > 1 else None, block, setting
-            ),
-            tuple(parts),
+            lambda some: self._some(dict(zip(names, some, strict=True)), setting, keep, block),
+            chunked,
             "float32",
         )
-        return ops.reshape(result, (-1, count, result.shape[-1]))[: ops.shape(x)[0]]
+        return ops.reshape(result, (-1, count, result.shape[-1]))[:batch]
 
     def _blocks(self, count: int) -> tuple[int, int]:
         """(examples at once, starts at once)."""
@@ -111,25 +128,30 @@ class ModelAtStarts:
         blocks = math.ceil(count / rows)
         return 1, math.ceil(count / blocks)
 
-    def _examples(self, x: Tensor, starts: Tensor | None, block: int, setting: Setting) -> Tensor:
-        """Some examples at once: (b, W, C), (b, n) or None -> (b, n, K)."""
+    def _some(
+        self, parts: dict[str, Tensor], setting: Setting, keep: Callable, block: int
+    ) -> Tensor:
+        """Some examples at once, ``block`` starts at a time."""
+        x, starts, y = parts["x"], parts.get("starts"), parts.get("y")
         prepared = self._prepared(x, setting)
-        whole, count = starts is None, len(self.windows) if starts is None else starts.shape[1]
+        every = starts is None
         if starts is None:
-            every = ops.arange(count, dtype="int32")
-            starts = ops.broadcast_to(every, (ops.shape(x)[0], count))
-        else:
-            starts = starts - self.windows.first
+            starts = ops.arange(len(self.windows), dtype="int32")
+            starts = ops.broadcast_to(starts, (ops.shape(x)[0], len(self.windows)))
+
+        def run(starts: Tensor, every: bool) -> Tensor:
+            labels = None if y is None else ops.repeat(y, starts.shape[1], axis=0)
+            return keep(prepared.run(View(starts, every)), labels)
+
+        count = starts.shape[1]
         if block >= count:
-            result = prepared.run(View(starts, whole))
+            result = run(starts, every)
             return ops.reshape(result, (-1, count, result.shape[-1]))
         blocks = math.ceil(count / block)
         columns = [min(i, count - 1) for i in range(blocks * block)]
         starts = ops.reshape(ops.take(starts, columns, axis=1), (-1, blocks, block))
-        results = mapped(
-            lambda some: prepared.run(View(some, False)), ops.swapaxes(starts, 0, 1), "float32"
-        )  # (blocks, b * block, K)
-        width = results.shape[-1]
+        results = mapped(lambda some: run(some, False), ops.swapaxes(starts, 0, 1), "float32")
+        width = results.shape[-1]  # (blocks, b * block, width)
         results = ops.swapaxes(ops.reshape(results, (blocks, -1, block, width)), 0, 1)
         return ops.reshape(results, (-1, blocks * block, width))[:, :count]
 
