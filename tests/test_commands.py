@@ -50,6 +50,19 @@ def fails(capsys, *words) -> str:
     return lines[0]
 
 
+def test_evaluate_explains_what_it_would_do(trained, folder, tmp_path, capsys):
+    words = [f"--model={trained}", f"--data={folder}", "--explain"]
+    assert main(["evaluate", *words]) == 0
+    out = capsys.readouterr().out
+    assert "model 'cnn': 5 windows of 36 bp in 40 bp" in out
+    assert "the stem ends" not in out  # it goes on into the sliding window
+    assert "GlobalMaxPooling1D" in out and "times fewer" in out
+    assert main(["evaluate", *words, "--strategies=none,worst_of_2", "--max_shift=1"]) == 0
+    assert "3 windows of 36 bp in 40 bp" in capsys.readouterr().out
+    assert main(["evaluate", *words, "--strategies=none"]) == 0
+    assert "1 windows of 36 bp" in capsys.readouterr().out
+
+
 def test_train_writes_a_run(trained, folder):
     files = {str(p.relative_to(trained)) for p in trained.rglob("*") if p.is_file()}
     assert files == {"model.keras", "flags.txt", "history.csv", "checkpoints/best.keras"}

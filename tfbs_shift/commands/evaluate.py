@@ -52,11 +52,18 @@ def define(flags: absl_flags.FlagValues) -> None:
         "the examples is the reverse complement of the first, as in DeepSEA's files.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_boolean(
+        "explain",
+        False,
+        "Only say what the windows share, what a scan costs with and without sharing, and where "
+        "sharing ends; nothing is run or written.",
+        flag_values=flags,
+    )
 
 
 def run(flags: absl_flags.FlagValues) -> None:
     """Audits."""
-    shared.require(flags, "model", "data", "out")
+    shared.require(flags, "model", "data", *([] if flags.explain else ["out"]))
     if not flags.strategies:
         raise InputError("--strategies: want one or more of none, random, worst, worst_of_<n>")
 
@@ -67,8 +74,10 @@ def run(flags: absl_flags.FlagValues) -> None:
     )  # before TensorFlow's seconds: it may be wrong
 
     shared.load_keras()
-    from tfbs_shift import evaluate, models, reports, runs
+    from tfbs_shift import evaluate, models, plan_scan, reports, runs
+    from tfbs_shift.models.outputs import input_window
     from tfbs_shift.strategies import strategy
+    from tfbs_shift.windows import WindowRange
 
     chosen = [
         strategy(
@@ -80,6 +89,16 @@ def run(flags: absl_flags.FlagValues) -> None:
         for name in flags.strategies
     ]
     model = models.load(flags.model)
+    if flags.explain:
+        length = int(examples.codes.shape[1])
+        windows = WindowRange(length, input_window(model, flags.window), flags.max_shift)
+        tries = sum(one.candidates(1, windows).shape[1] for one in chosen)
+        if any(one.tries_every_start(windows) for one in chosen):
+            tries = len(windows)
+        print(
+            plan_scan(model, length, window=windows.window, max_shift=flags.max_shift, tries=tries)
+        )
+        return
     out = Path(flags.out).expanduser()
     found = evaluate(
         model,

@@ -126,13 +126,19 @@ class Outputs:
         Raises:
             InputError: several outputs, an output that is not (B, K), or logits without a loss.
         """
-        predictions = model(ops.cast(windows, model.compute_dtype), training=False)
+
+        def predicted() -> Tensor:
+            return model(ops.cast(windows, model.compute_dtype), training=False)
+
+        predictions = _symbolic_output(model)
+        if predictions is None:
+            predictions = predicted()
         if isinstance(predictions, dict | list | tuple):
             raise InputError(f"model {model.name!r}: has several outputs; one is wanted")
         if len(predictions.shape) != 2:
-            shape = tuple(predictions.shape)
+            shape = ", ".join(["batch", *map(str, predictions.shape[1:])])
             raise InputError(
-                f"model {model.name!r}: predicts {shape}; want (batch, classes or labels)"
+                f"model {model.name!r}: predicts ({shape}); want (batch, classes or labels)"
             )
         loss = model.loss if getattr(model, "compiled", False) else None
         if loss is not None:
@@ -142,7 +148,7 @@ class Outputs:
         if kind not in ("softmax", "sigmoid") and loss is not None:
             kind, logits = _meaning(loss)
         if kind not in ("softmax", "sigmoid"):
-            few = ops.convert_to_numpy(ops.cast(predictions, "float32"))
+            few = ops.convert_to_numpy(ops.cast(predicted(), "float32"))
             # A linear output may lie in 0..1 by chance; it is no probability for that.
             kind = "" if activation == "linear" else _looks_like(few)
         if loss is None:
@@ -243,6 +249,14 @@ def _meaning(loss: Any) -> tuple[str, bool]:
     )
     config = loss.get_config() if kind and isinstance(loss, keras.losses.Loss) else {}
     return kind, bool(config.get("from_logits", False))
+
+
+def _symbolic_output(model: keras.Model) -> Any:
+    """What a model is known to return (symbolic tensors), None if that takes a run of it."""
+    try:
+        return model.output
+    except (AttributeError, ValueError):
+        return None
 
 
 def _looks_like(predictions: np.ndarray) -> str:

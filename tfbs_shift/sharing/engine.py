@@ -22,7 +22,7 @@ from tfbs_shift.windows import WindowRange
 
 Tensor = Any
 
-_BYTES = 128 * 2**20  # of activations at once
+_BYTES = 64 * 2**20  # of activations at once
 _ROWS = 128  # windows at once, for a model whose layers are not known
 _INPUT: Key = ("input",)
 

@@ -21,6 +21,7 @@ from tfbs_shift.sharing.units import Border, Shared, View
 Tensor = Any
 Values = dict[Key, Tensor]
 EACH = "for each window"
+_VIEWS = (layers.Flatten, layers.Reshape, layers.Dropout, layers.SpatialDropout1D)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ def _plain(step: Step, inputs: Sequence[Form]) -> HeadStep:
 
     each = of_window(step.operation, step.shapes[0], step.output_shapes[0])
     costs = None if each is None else Costs(each, 0, each)
-    return HeadStep(step, run, costs, floats=step.floats)
+    # What only reshapes, or does nothing at inference, is not written out again.
+    floats = 0 if isinstance(step.operation, _VIEWS) else step.floats
+    return HeadStep(step, run, costs, floats=floats)
 
 
 def _scaled(step: Step, inputs: Sequence[Form]) -> HeadStep | None:
