@@ -86,11 +86,11 @@ SCANS: dict[str, tuple[str, Callable[[int], keras.Model], int, int, int, str]] =
         one_convolution,
         1200,
         1000,
-        8,
+        32,
         "float32",
     ),
     "cnn_75_bfloat16": ("CNN 101 -> 75, screened", ts.models.cnn, 101, 75, 256, "bfloat16"),
-    "tbinet_bfloat16": ("TBiNet, screened", ts.models.tbinet, 1200, 1000, 2, "bfloat16"),
+    "tbinet_bfloat16": ("TBiNet, screened", ts.models.tbinet, 1200, 1000, 4, "bfloat16"),
 }
 STEPS = {"step": "float32", "step_bfloat16": "bfloat16"}
 GROWTH = {

@@ -298,6 +298,18 @@ def test_blocks_of_any_size(name, rows, rng, monkeypatch):
     assert np.allclose(some, np.take_along_axis(expected, columns, 1), atol=2e-6)
 
 
+@pytest.mark.parametrize("name", ["cnn", "tbinet", "two lstms added"])
+def test_a_batch_of_any_size_in_one_graph(name, rng, monkeypatch):
+    monkeypatch.setattr(engine, "_rows", lambda floats: 30)
+    make, window, _ = ZOO[name]
+    model = make(window)
+    x = random_sequences(rng, 9, window + 9)
+    expected = brute_force(model, x, window, range(10))
+    run = compiled(ModelAtStarts(model, WindowRange(window + 9, window), 4))
+    for count in (2, 3, 4, 9, 7, 1):  # from the third on, the size is not in the graph
+        assert np.allclose(run(ops.convert_to_tensor(x[:count])), expected[:count], atol=2e-6)
+
+
 def drawn_layers(draw):
     """A random stem: layers with random settings."""
     pads = st.sampled_from(["valid", "same"])
@@ -403,6 +415,8 @@ def test_what_is_not_known_ends_the_stem(rng):
         (layers.BatchNormalization(axis=1), "BatchNormalization"),
         (layers.GroupNormalization(2), "GroupNormalization"),
         (layers.UpSampling1D(2), "UpSampling1D"),
+        (layers.GlobalMaxPooling1D(data_format="channels_first"), "GlobalMaxPooling1D"),
+        (layers.MaxPooling1D(2, data_format="channels_first"), "MaxPooling1D"),
         (layers.Permute((2, 1)), "Permute"),
         (layers.Conv1D(3, 4, activation=positional), "Conv1D"),
     ):

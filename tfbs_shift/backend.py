@@ -31,5 +31,6 @@ def mapped(function: Callable, xs: Any, dtype: str) -> Any:
     if keras.backend.backend() == "tensorflow":  # keras.ops.map runs the function twice there
         import tensorflow as tf
 
-        return tf.map_fn(function, xs, fn_output_signature=tf.dtypes.as_dtype(dtype))
+        signature = tf.dtypes.as_dtype(dtype)
+        return tf.map_fn(function, xs, fn_output_signature=signature, parallel_iterations=1)
     return keras.ops.map(function, xs)

@@ -78,7 +78,7 @@ class Screening:
     losses are off by on average and granted an error beyond that, stays below the example's highest
     float32 loss. The error granted is twice the largest seen, relative to ``l * (1 + |log l|)`` for
     a loss l: that is about what a relative error of the logit makes of it. So it is measured, on
-    all starts computed twice (every start of 16 examples among them), and not proved.
+    all starts computed twice (every start of about 16 examples among them), and not proved.
 
     Attributes:
         again: bool (N, S): the losses that are float32; the others are bfloat16.
@@ -304,7 +304,7 @@ def _screen(job: ScanJob, loss: np.ndarray, progress: bool) -> Screening:
     error = np.zeros(loss.shape, np.float32)  # where computed again
     # Some examples at every start, all examples at the start that looks worst: what errors are.
     wanted = np.zeros(loss.shape, bool)
-    wanted[np.linspace(0, len(loss) - 1, min(16, len(loss))).astype(int)] = True
+    wanted[:: max(16, len(loss) // 16)] = True
     wanted[np.arange(len(loss)), np.where(allowed, rough, -np.inf).argmax(axis=1)] = True
     bound = 0.0
     while wanted.any():

@@ -101,12 +101,11 @@ class ModelAtStarts:
         x = parts["x"]
         count = parts["starts"].shape[1] if "starts" in parts else len(self.windows)
         at_once, block = self._blocks(count)
-        if x.shape[0] is not None:
-            at_once = math.ceil(x.shape[0] / math.ceil(x.shape[0] / at_once))
-            if x.shape[0] == at_once:
-                return self._some(parts, setting, keep, block)
-        batch = ops.shape(x)[0]
+        batch = ops.shape(x)[0]  # a number where the backend knows it
         chunks = (batch + at_once - 1) // at_once
+        at_once = (batch + chunks - 1) // chunks  # chunks of equal size
+        if x.shape[0] is not None and chunks == 1:
+            return self._some(parts, setting, keep, block)
         rows = ops.minimum(ops.arange(chunks * at_once), batch - 1)
         names = list(parts)
         chunked = tuple(

@@ -112,12 +112,12 @@ def shared(step: Step, inputs: Sequence[Shared], setting: Setting) -> tuple[Shar
 
 def is_global_pool(layer: Any) -> bool:
     """Whether a layer is a global pool: it ends the stem, as a sliding window."""
-    return type(layer) in (layers.GlobalMaxPooling1D, layers.GlobalAveragePooling1D)
+    pools = (layers.GlobalMaxPooling1D, layers.GlobalAveragePooling1D)
+    return type(layer) in pools and layer.data_format == "channels_last"
 
 
 def global_pool(layer: Any, x: Shared) -> Callable[[View], Tensor]:
     """What computes a global pool for some windows, (rows, C); the interior is pooled once."""
-    _channels_last(layer)
     average = type(layer) is layers.GlobalAveragePooling1D
     combine, reduce = how = SUM if average else MAXIMUM
     dtype = layer.compute_dtype
