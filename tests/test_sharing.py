@@ -53,12 +53,12 @@ def deepsea_like(window):
     return built(window, *stack[:-1], layers.Flatten(), layers.Dense(20, "relu"))
 
 
-def residual_dilated(window, pool=2):
+def residual_dilated(window, pool=2, rates=(1, 2)):
     """A small basenji: convolution block and pool, then a tower of dilated residual blocks."""
     x = sequence = keras.Input((window, 4))
     x = layers.Conv1D(40, 5, padding="same")(x)
     x = layers.MaxPooling1D(pool)(layers.BatchNormalization()(layers.Activation("gelu")(x)))
-    for rate in (1, 2):
+    for rate in rates:
         y = layers.Activation("gelu")(x)
         y = layers.Conv1D(20, 3, padding="same", dilation_rate=rate, use_bias=False)(y)
         y = layers.Activation("gelu")(layers.BatchNormalization()(y))
@@ -444,6 +444,18 @@ def test_figures_of_a_plan_by_hand():
     bounded = plan_scan(model, 1200, max_shift=3)
     assert bounded.shared_flops == 2 * ((977 + 6) * 24 * 4 * 128 + 7 * 128 * 10)
     assert "GlobalMaxPooling1D" in str(plan) and "total" in str(plan)
+
+
+def test_a_deep_dilated_tower_is_shared_whole(rng):
+    model = residual_dilated(240, rates=(1, 2, 4, 8, 16))
+    at_starts = ModelAtStarts(model, WindowRange(280, 240), 4)
+    assert [step.how for step in at_starts.plan.steps if step.kind == "Conv1D"] == [
+        "once, borders for each window"
+    ] * 11
+    assert at_starts.plan.shared_flops < 0.7 * at_starts.plan.plain_flops
+    x = random_sequences(rng, 2, 280)
+    expected = brute_force(model, x, 240, range(41))
+    assert np.allclose(at_starts(ops.convert_to_tensor(x)), expected, atol=5e-6)
 
 
 def test_figures_of_tbinets_plan_by_hand():

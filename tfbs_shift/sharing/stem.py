@@ -232,21 +232,22 @@ def _convolution(step: Step, x: Shared, setting: Setting) -> tuple[Shared, Costs
         return y if layer.activation is None else layer.activation(y)
 
     if type(layer) is layers.Conv1D and layer.groups == 1:
-        result, costs = _dense_convolution(step, x, taps, setting, activated)
-    else:
-        costs = Costs(units * weights, positions * weights, (left + right) * weights)
+        edges = _edges(layer, x, taps)
+        # Matrices of wide dilations would be mostly zeros.
+        if sum(edge.products for edge in edges) <= (left + right) * width:
+            return _dense_convolution(step, x, taps, edges, setting, activated)
+    costs = Costs(units * weights, positions * weights, (left + right) * weights)
+    _worth(costs, setting)
 
-        def apply(y: Tensor, stride: int, dilation: int) -> Tensor:
-            y = ops.cast(y, layer.compute_dtype)
-            cast = [ops.cast(w, y.dtype) for w in _kernels(layer)]
-            function = {1: ops.conv, 2: ops.separable_conv}[len(cast)]
-            if type(layer) is layers.DepthwiseConv1D:
-                function = ops.depthwise_conv
-            return activated(function(y, *cast, strides=stride, dilation_rate=dilation))
+    def apply(y: Tensor, stride: int, dilation: int) -> Tensor:
+        y = ops.cast(y, layer.compute_dtype)
+        cast = [ops.cast(w, y.dtype) for w in _kernels(layer)]
+        function = {1: ops.conv, 2: ops.separable_conv}[len(cast)]
+        if type(layer) is layers.DepthwiseConv1D:
+            function = ops.depthwise_conv
+        return activated(function(y, *cast, strides=stride, dilation_rate=dilation))
 
-        _worth(costs, setting)
-        result = _local(x, taps, setting, apply)
-    return result, costs
+    return _local(x, taps, setting, apply), costs
 
 
 def _kernels(layer: Any) -> list[Any]:
@@ -255,8 +256,35 @@ def _kernels(layer: Any) -> list[Any]:
     return [layer.kernel]
 
 
+def _shares_taps(layer: Any, x: Shared, taps: _Taps) -> bool:
+    """Whether products of the interior with single taps are made for the borders."""
+    return (
+        x.borders > 0
+        and taps.stride == taps.dilation == 1
+        and x.interior >= taps.width
+        and layer.kernel.shape[1] >= _TAPS_FROM_CHANNELS
+    )
+
+
+def _edges(layer: Any, x: Shared, taps: _Taps) -> list[_Edge]:
+    """The left and the right edge of a Conv1D's output."""
+    units, left, right = taps.moved(x)
+    border, inner = x.left.units, x.units - x.right.units
+    if not _shares_taps(layer, x, taps):
+        border, inner = x.units, 0
+    return [
+        _Edge.of(taps, 0, left, 0, border, layer.kernel.shape),
+        _Edge.of(taps, units - right, units, inner, x.units, layer.kernel.shape),
+    ]
+
+
 def _dense_convolution(
-    step: Step, x: Shared, taps: _Taps, setting: Setting, activated: Callable[[Tensor], Tensor]
+    step: Step,
+    x: Shared,
+    taps: _Taps,
+    edges: Sequence[_Edge],
+    setting: Setting,
+    activated: Callable[[Tensor], Tensor],
 ) -> tuple[Shared, Costs]:
     """Conv1D. What neighbouring windows multiply alike is multiplied once.
 
@@ -271,18 +299,7 @@ def _dense_convolution(
     weights = layer.kernel.shape[1] * layer.kernel.shape[2]
     plain = units * taps.width * weights
     positions = setting.starts + x.stride * taps.stride * (interior - 1)
-    share_taps = (
-        x.borders > 0
-        and taps.stride == taps.dilation == 1
-        and x.interior >= taps.width
-        and layer.kernel.shape[1] >= _TAPS_FROM_CHANNELS
-    )
-    own_left = x.left.units if share_taps else x.units
-    own_right = x.units - x.right.units if share_taps else 0
-    edges = [
-        _Edge.of(taps, 0, left, 0, own_left, layer.kernel.shape),
-        _Edge.of(taps, units - right, units, own_right, x.units, layer.kernel.shape),
-    ]
+    share_taps = _shares_taps(layer, x, taps)
     dense_positions = x.dense.shape[1] if share_taps else positions
     costs = Costs(
         plain, dense_positions * taps.width * weights, sum(e.products for e in edges) * weights

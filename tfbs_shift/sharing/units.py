@@ -68,11 +68,6 @@ class Shared:
         """C."""
         return self.dense.shape[2]
 
-    @property
-    def shape(self) -> tuple[None, int, int]:
-        """That of the windows."""
-        return (None, self.units, self.channels)
-
 
 class View:
     """Some windows of each example: what a step that is run for each window gets.
