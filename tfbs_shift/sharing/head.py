@@ -131,7 +131,7 @@ def _scaled(step: Step, inputs: Sequence[Form]) -> HeadStep | None:
     ):
         if not isinstance(features, Shared) or features.channels == 1:
             continue
-        spread = factor == Spread(2, features.channels)
+        spread = factor == Spread(2, features.channels) and shape[1] == features.units
         if spread or (factor is None and tuple(shape[1:]) == (features.units, 1)):
 
             def run(view: View, values: Values, key: Key = key) -> list[Tensor]:
