@@ -11,6 +11,7 @@ from tfbs_shift import (
     data,
     models,
     scan,
+    sequences,
 )
 
 from .conftest import (
@@ -22,6 +23,7 @@ from .conftest import (
     random_sequences,
     sequential,
 )
+from .test_scanning import one_position_detector
 
 SLACK = 5
 BATCH = 8
@@ -70,6 +72,30 @@ def test_a_step_on_the_worst_window_is_keras_own_step_there(batch, jit):
     assert len(set(starts)) > 1
     expected = weights_after_a_plain_step(theirs, cropped(x, starts), y)
     assert_same(weights_after_a_shifted_step(ours, WorstShift(), x, y, jit), expected)
+
+
+def test_windows_may_be_chosen_in_bfloat16():
+    """A C at one position of the window makes its loss 20 times any other's: no rounding hides it.
+
+    The step itself is float32's: the weights after it are the same to the last bits.
+    """
+    starts = np.arange(SLACK + 1)
+    codes = np.zeros((SLACK + 1, WINDOW + SLACK), int)
+    codes[starts, 3 + starts] = 1
+    x, y = sequences.one_hot(codes), np.ones((SLACK + 1, 1), "float32")
+    weights = []
+    for precision in ("float32", "bfloat16"):
+        model = one_position_detector(3)
+        assert scan(model, x, y).worst_start.tolist() == starts.tolist()
+        trainer = ShiftTrainer(model, WorstShift(precision=precision))
+        trainer.compile(keras.optimizers.SGD(0.5), "binary_crossentropy")
+        trainer.fit(x, y, batch_size=len(x), verbose=0)
+        weights.append(model.get_weights())
+        untrained = one_position_detector(3).get_weights()
+        assert not np.allclose(model.get_weights()[1], untrained[1], atol=0.1)
+    assert_same(*weights)
+    with pytest.raises(InputError, match="precision 'int8': want one of float32, bfloat16"):
+        WorstShift(precision="int8")
 
 
 @pytest.mark.parametrize("tries", [2, 4])

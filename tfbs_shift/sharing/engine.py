@@ -39,7 +39,6 @@ class ModelAtStarts:
         windows: the geometry.
         channels: C.
         count: starts run for each example; None: all there are.
-        share: False runs every window by itself.
         precision: "bfloat16" lets the layers of a float32 model compute in it.
 
     Raises:
@@ -53,19 +52,17 @@ class ModelAtStarts:
         channels: int,
         count: int | None = None,
         *,
-        share: bool = True,
         precision: str = "float32",
     ):
         self.model = model
         self.precision = checked(precision)
         self.windows = windows
         self._setting = Setting(len(windows), count or len(windows))
-        found = graph(model)
-        self._graph = found if share else None
+        self._graph = graph(model)
         # Dry: one window of one example, for the figures; a compiled step drops it as unused.
         x = ops.zeros((1, windows.length, channels), model.compute_dtype)
         prepared = self._prepared(x, self._setting)
-        self.plan = self._plan(prepared, known=found is not None)
+        self.plan = self._plan(prepared)
 
     def __call__(
         self,
@@ -180,16 +177,12 @@ class ModelAtStarts:
             head.append((done, reason if done.form is None and done.how == EACH else ""))
         return _Prepared(forms, stem, head, self._graph.output, self.model)
 
-    def _plan(self, prepared: _Prepared, *, known: bool) -> ScanPlan:
+    def _plan(self, prepared: _Prepared) -> ScanPlan:
         fallback = ""
         if self._graph is None:
             fallback = (
-                "it was not asked for"
-                if known
-                else (
-                    "its layers are not known: it is no functional or Sequential model, "
-                    "or its class has a call of its own"
-                )
+                "its layers are not known: it is no functional or Sequential model, "
+                "or its class has a call of its own"
             )
         steps = [
             PlannedStep(step.name, step.kind, _how(result), costs)
