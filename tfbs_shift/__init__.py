@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tfbs_shift import data, models, sequences, windows
-    from tfbs_shift.evaluation import Robustness, evaluate
+    from tfbs_shift.auditing import ShiftAudit
+    from tfbs_shift.evaluation import Robustness, controls, evaluate
     from tfbs_shift.scanning import ShiftScan, plan_scan, scan
     from tfbs_shift.sharing import ScanPlan
     from tfbs_shift.strategies import NoShift, RandomShift, WorstShift
@@ -28,9 +29,11 @@ _HOME = {
     "RandomShift": "strategies",
     "Robustness": "evaluation",
     "ScanPlan": "sharing",
+    "ShiftAudit": "auditing",
     "ShiftScan": "scanning",
     "ShiftTrainer": "training",
     "WorstShift": "strategies",
+    "controls": "evaluation",
     "evaluate": "evaluation",
     "plan_scan": "scanning",
     "scan": "scanning",
@@ -42,9 +45,11 @@ __all__ = [
     "RandomShift",
     "Robustness",
     "ScanPlan",
+    "ShiftAudit",
     "ShiftScan",
     "ShiftTrainer",
     "WorstShift",
+    "controls",
     "data",
     "evaluate",
     "models",

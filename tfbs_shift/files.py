@@ -49,6 +49,7 @@ class Workspace:
         self.fingerprint = fingerprint
         self.done = 0
         self._arrays: list[np.memmap] = []
+        self._growing: list[GrowingRows] = []
         self._recorded = time.monotonic()
         if folder is not None and self._progress.exists():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: start over
@@ -82,12 +83,25 @@ class Workspace:
         self._arrays.append(array)
         return array
 
+    def growing(self, name: str, width: int, rows: int) -> GrowingRows:
+        """Rows of ``width`` float32 whose number is not known before; ``rows`` of them are there.
+
+        Raises:
+            InputError: the file of an earlier call is shorter than that.
+        """
+        path = None if self.folder is None else self.folder / f"{name}.f32"
+        grown = GrowingRows(path, width, rows)
+        self._growing.append(grown)
+        return grown
+
     def record(self, rows: int, *, last: bool) -> None:
         """Notes that so many rows are filled; on disk every few seconds, and the last time."""
         if self.folder is None or (not last and time.monotonic() < self._recorded + _SECONDS):
             return
         for array in self._arrays:
             array.flush()
+        for grown in self._growing:
+            grown.flush()
         with replacing(self._progress) as path:
             path.write_text(json.dumps({"fingerprint": self.fingerprint, "rows": rows}) + "\n")
         self._recorded = time.monotonic()
@@ -96,6 +110,59 @@ class Workspace:
     def _progress(self) -> Path:
         assert self.folder is not None
         return self.folder / "progress.json"
+
+
+class GrowingRows:
+    """Rows of float32 numbers appended one block after another, to a file or in memory.
+
+    Args:
+        path: the file, raw numbers without a header; None: in memory.
+        width: numbers a row.
+        rows: rows of the file that count; what an interrupted call wrote beyond them is cut off.
+    """
+
+    def __init__(self, path: Path | None, width: int, rows: int):
+        self.path, self.width = path, width
+        self._blocks: list[np.ndarray] = []
+        self._file = None
+        if path is None:
+            return
+        size = 4 * width * rows
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("r+b" if rows else "w+b")
+        if self._file.seek(0, os.SEEK_END) < size:
+            raise InputError(f"{path}: not as it was left; remove {path.parent} to start over")
+        self._file.truncate(size)
+        self._file.seek(size)
+
+    def append(self, values: np.ndarray) -> None:
+        """Adds rows (n, width)."""
+        if self._file is None:
+            self._blocks.append(np.asarray(values, np.float32))
+            return
+        try:
+            self._file.write(np.ascontiguousarray(values, np.float32).data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def flush(self) -> None:
+        """Writes out what is buffered."""
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def all(self) -> np.ndarray:
+        """Every row, (n, width); of a file a memory map."""
+        self.flush()
+        if self.path is None:
+            rows = np.concatenate([np.empty((0, self.width), np.float32), *self._blocks])
+            self._blocks = [rows]
+            return rows
+        if not self.path.stat().st_size:
+            return np.empty((0, self.width), np.float32)
+        return np.memmap(self.path, np.float32, "r").reshape(-1, self.width)
 
 
 def _reserve(path: Path) -> None:

@@ -71,7 +71,8 @@ def label_scores(
         if np.isnan(values).any():
             raise InputError("some scores are no numbers (NaN)")
         for i, (one, score) in enumerate(zip(truth, values, strict=True)):
-            found.auroc[first + i], found.aupr[first + i] = _areas(one, score)
+            once = np.ones((1, len(one)))
+            found.auroc[first + i], found.aupr[first + i] = _areas(one, score, once)[:, 0]
             found.positives[first + i] = np.count_nonzero(one)
 
     with ThreadPoolExecutor(2) as threads:
@@ -79,18 +80,49 @@ def label_scores(
     return found
 
 
-def _areas(y: np.ndarray, score: np.ndarray) -> tuple[float, float]:
-    """(AUROC, AUPR) of one label: y 0/1 (N,), score (N,)."""
+def resampled_scores(y: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean AUROC and AUPR over the labels, the examples counted so many times each.
+
+    Labels that lack a class among the examples counted are left out of that mean.
+
+    Cost: one sort a label, and b cumulative sums of N numbers.
+
+    Args:
+        y, scores: as for :func:`label_scores`.
+        counts: float64 (b, N): how often each example was drawn, in each of b resamples.
+
+    Returns:
+        float64 (2, b): mean AUROC, mean AUPR; NaN where no label has both classes.
+    """
+    total, scored = np.zeros((2, len(counts))), np.zeros((2, len(counts)))
+    for k in range(y.shape[1]):
+        one = y[:, k]
+        if one.any() and not one.all():
+            areas = _areas(one, np.asarray(scores[:, k]), counts)
+            known = ~np.isnan(areas)
+            total += np.where(known, areas, 0)
+            scored += known
+    return np.divide(total, scored, out=np.full_like(total, np.nan), where=scored > 0)
+
+
+def _areas(y: np.ndarray, score: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(AUROC, AUPR) of one label, (2, b): y 0/1 (N,), score (N,), counts (b, N)."""
     order = np.argsort(score)[::-1]
     score = score[order]
     # Equal scores stand or fall together: count where a run of them ends.
     ends = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)
-    hits = np.cumsum(y[order], dtype=np.int64)[ends]
-    alarms = ends + 1 - hits
-    positives, negatives = int(hits[-1]), int(alarms[-1])
-    if not positives or not negatives:
-        return float("nan"), float("nan")
-    recall = np.append(0.0, hits / positives)
-    precision = np.append(1.0, hits / (hits + alarms))
-    auroc = trapezoid(recall, np.append(0, alarms)) / negatives
-    return float(auroc), float(trapezoid(precision, recall))
+    drawn = counts[:, order]
+    called = np.cumsum(drawn, axis=1)[:, ends]
+    hits = np.cumsum(drawn * y[order], axis=1)[:, ends]
+    alarms = called - hits
+    positives, negatives = hits[:, -1:], alarms[:, -1:]
+    nothing = np.zeros_like(positives)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = np.concatenate([nothing, hits / positives], axis=1)
+        # Before the first example that was drawn there is no precision: as at the start, 1.
+        precision = np.where(called > 0, hits / called, 1.0)
+        precision = np.concatenate([nothing + 1, precision], axis=1)
+        auroc = trapezoid(recall, np.concatenate([nothing, alarms], axis=1)) / negatives[:, 0]
+    aupr = trapezoid(precision, recall)
+    known = (positives * negatives)[:, 0] > 0
+    return np.where(known, [auroc, aupr], np.nan)

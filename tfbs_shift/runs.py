@@ -153,6 +153,32 @@ class _KeepBest(keras.callbacks.Callback):
                 self.model.save(file)
 
 
+def settings(folder: Path) -> dict[str, str | int | float | bool]:
+    """The flags that a run folder was trained with, by name; {} where there is no such folder.
+
+    Those that were not given have their defaults, which flags.txt holds as well.
+    """
+    file = folder / "flags.txt"
+    if not file.is_file():
+        return {}
+    found: dict[str, str | int | float | bool] = {}
+    for line in file.read_text().splitlines():
+        if line.startswith("--"):
+            name, given, value = line[2:].partition("=")
+            if not given:
+                found[name.removeprefix("no")] = not name.startswith("no")
+            else:
+                found[name] = _plain(value)
+    return found
+
+
+def _plain(value: str) -> str | int | float:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value
+
+
 def provenance(*parts: Examples) -> list[str]:
     """Lines that say what a run was made with: versions, machine, and the data's checksum."""
     lines = [

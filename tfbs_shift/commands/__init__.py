@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "train a network under a shift strategy",
     "import": "turn an old weight file (Keras 2 with Theano, tf.keras 2.x) into a .keras file",
     "evaluate": "audit a trained network: accuracy when its window moves, with a report",
+    "compare": "put audits of several networks side by side, with intervals and tests",
 }
 
 _HELP = ("--help", "-h", "-help", "help")

@@ -1,10 +1,12 @@
 """Audits a trained network: its accuracy when the window moves, exactly, with a report.
 
 With worst among the strategies the network is run at every start of its window, else only at the
-starts that they draw. The folder gets robustness.json and .csv (the figures), report.html, plots/,
-shifts.npz (the loss of every example at every start), and flags.txt (a flagfile that repeats the
-audit); for several labels labels.csv (AUROC and AUPR of each) and predictions/ too. The same
-command goes on where an interrupted one stopped.
+starts that they draw. The folder gets report.html and plots/ to read; robustness.json, .csv and
+curve.csv (the figures), examples.csv (each example's worst shift and certificate),
+certificates.bed (for a genome browser, where coordinates are known), shifts.npz (the loss of every
+example at every start), and flags.txt (a flagfile that repeats the audit); for several labels
+labels.csv (AUROC and AUPR of each) and predictions/ too. The same command goes on where an
+interrupted one stopped.
 
   tfbs-shift evaluate --model=runs/worst --data=FOLDER --out=audit
   tfbs-shift evaluate --model=mine.keras --data=bound.fa,unbound.fa --max_shift=10 --out=audit
@@ -14,13 +16,18 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
+
+if TYPE_CHECKING:
+    from tfbs_shift.data import Examples
 
 
 def define(flags: absl_flags.FlagValues) -> None:
@@ -45,6 +52,23 @@ def define(flags: absl_flags.FlagValues) -> None:
     text("out", None, "Folder to write.")
     number("batch_size", None, "Examples a block; default: 128.", 1)
     number("seed", 0, "Of the random draws.", 0)
+    text(
+        "protect",
+        None,
+        "What must stay inside the window: summit (of narrowPeak files; summit:10 for 10 bp on "
+        "either side, too), motif (the best hit of --motif), or START-END, bases of each stored "
+        "sequence, 0-based half-open.",
+    )
+    text(
+        "motif",
+        None,
+        "With --protect=motif: SP1, MAFK or ZNF143 (JASPAR's, in the package), a file in JASPAR's "
+        "format, or FILE:NAME.",
+    )
+    absl_flags.DEFINE_list(
+        "examples", "", "Names or numbers (from 0) of examples to plot.", flag_values=flags
+    )
+    number("draws", 5, "For several labels: random shifts behind the random curve; 0: none.", 0)
     absl_flags.DEFINE_boolean(
         "average_strands",
         False,
@@ -74,7 +98,9 @@ def run(flags: absl_flags.FlagValues) -> None:
     )  # before TensorFlow's seconds: it may be wrong
 
     shared.load_keras()
-    from tfbs_shift import evaluate, models, plan_scan, reports, runs
+    from tfbs_shift import controls, evaluate, models, plan_scan, reports, runs
+    from tfbs_shift.data.protecting import protected_spans
+    from tfbs_shift.evaluation import checks
     from tfbs_shift.models.outputs import input_window
     from tfbs_shift.strategies import strategy
     from tfbs_shift.windows import WindowRange
@@ -89,37 +115,110 @@ def run(flags: absl_flags.FlagValues) -> None:
         for name in flags.strategies
     ]
     model = models.load(flags.model)
+    windows = WindowRange(examples.length, input_window(model, flags.window), flags.max_shift)
     if flags.explain:
-        length = int(examples.codes.shape[1])
-        windows = WindowRange(length, input_window(model, flags.window), flags.max_shift)
         tries = sum(one.candidates(1, windows).shape[1] for one in chosen)
         if any(one.tries_every_start(windows) for one in chosen):
             tries = len(windows)
         print(
-            plan_scan(model, length, window=windows.window, max_shift=flags.max_shift, tries=tries)
+            plan_scan(
+                model,
+                examples.length,
+                window=windows.window,
+                max_shift=flags.max_shift,
+                tries=tries,
+            )
         )
         return
     out = Path(flags.out).expanduser()
+    show = _numbers(flags.examples, examples)
+    protect = None
+    if flags.protect is not None:
+        protect = protected_spans(examples, flags.protect, windows, motif=flags.motif)
+    elif flags.motif is not None:
+        raise InputError(f"--motif={flags.motif}: only with --protect=motif")
+    x = examples.one_hot(models.alphabet(model))
+    chrom = None if examples.intervals is None else examples.intervals.chrom
     found = evaluate(
         model,
-        examples.one_hot(models.alphabet(model)),
+        x,
         examples.y,
         window=flags.window,
         strategies=chosen,
         max_shift=flags.max_shift,
         seed=flags.seed,
+        protect=protect,
+        groups=chrom if chrom is not None and len(set(chrom)) >= 5 else None,
+        draws=flags.draws,
         average_strands=flags.average_strands,
         label_names=examples.label_names,
         folder=out / "predictions",
         batch_size=flags.batch_size,
         progress=sys.stderr.isatty(),
     )
+    training = runs.settings(Path(flags.model).expanduser())
+    seen = _seen(flags, training)
+    found = replace(
+        found,
+        checks=found.checks + (checks.overlap(examples, seen) if seen is not None else []),
+        controls=controls(model, x, examples.y, window=flags.window, seed=flags.seed),
+    )
+    if found.protection is not None:
+        what = flags.protect + (f" {flags.motif}" if flags.motif else "")
+        found.protection["what"] = what
+    extra: dict[str, Any] = {
+        "data": {
+            "source": examples.source,
+            "checksum": examples.checksum(),
+            "negatives": examples.negatives(),
+        }
+    }
+    if training:
+        extra["training"] = {k: v for k, v in training.items() if k != "data"}
     lines = runs.provenance(examples)
     about = [*lines, "", *shared.flag_lines(flags)]
-    reports.write_audit(found, examples, out, title=Path(flags.model).name, about=about)
+    reports.write_audit(found, examples, out, title=Path(flags.model).name, about=about,
+                        show=show, extra=extra)  # fmt: skip
     with replacing(out / "flags.txt") as file:
         file.write_text(shared.flagfile("evaluate", flags, lines, out / "flags.txt"))
     if not found.predictions:  # shifts.npz has it all
         shutil.rmtree(out / "predictions")
     print(reports.text_table({Path(flags.model).name: found.to_dict()}))
+    for check in found.checks:
+        if not check.passed:
+            print(f"WARNING: {check.message}", file=sys.stderr)
     print(f"wrote {out}: open {out / 'report.html'}")
+
+
+def _numbers(wanted: list[str], examples: Examples) -> list[int]:
+    """The numbers of examples that are given by name or number."""
+    names = {} if examples.names is None else {str(n): i for i, n in enumerate(examples.names)}
+    found = []
+    for word in wanted:
+        number = names.get(word, int(word) if word.isdecimal() else -1)
+        if not 0 <= number < len(examples):
+            raise InputError(
+                f"--examples={word}: no example has this name or number; want a name"
+                f"{'' if names else ' (there are none in this data)'} or 0..{len(examples) - 1}"
+            )
+        found.append(number)
+    return found
+
+
+def _seen(flags: absl_flags.FlagValues, training: dict[str, Any]) -> Examples | None:
+    """What the model was trained on, so far as is known: to see whether the test set is new to it.
+
+    The data of its run folder; else the training set beside the test set. A single file has none,
+    and files too large to hold are not compared.
+    """
+    from tfbs_shift import data
+
+    source = training.get("data", flags.data)
+    path = Path(source).expanduser()
+    if flags.split != "test" or not (path.is_dir() or path.suffix == ".npz"):
+        return None
+    try:
+        seen = data.load(source, "train", **shared.chosen_of_data(flags))
+    except InputError:  # moved away since, or a folder of test files only
+        return None
+    return None if seen.in_file else seen

@@ -49,6 +49,8 @@ class Examples:
         names: str (N,), the identifiers in the file, or None where it has none.
         source: what was read, for messages and run folders.
         label_names: what the K labels are, or None where the file does not say.
+        summits: ``int64`` (N,), the base of each sequence that is its peak's summit, 0-based; None
+            where there are none.
         strand: str (N,), "-" where the sequence is the reverse complement of its interval, else
             "+"; None: "+" everywhere.
     """
@@ -60,9 +62,10 @@ class Examples:
     source: str = ""
     label_names: Sequence[str] | None = None
     strand: np.ndarray | None = None
+    summits: np.ndarray | None = None
 
     def __post_init__(self):
-        columns = [self.labels, self.names, self.strand, *(self.intervals or ())]
+        columns = [self.labels, self.names, self.strand, self.summits, *(self.intervals or ())]
         if any(c is not None and len(c) != len(self.codes) for c in columns):
             raise InputError(f"{self.source}: sequences, labels and names differ in number")
 
@@ -103,6 +106,7 @@ class Examples:
             self.source,
             self.label_names,
             None if self.strand is None else self.strand[rows],
+            None if self.summits is None else self.summits[rows],
         )
 
     def paired_strands(self, *, rows: int | None = None) -> bool:
@@ -123,6 +127,24 @@ class Examples:
             if not np.array_equal(self.labels[some], self.labels[some + half]):
                 return False
         return True
+
+    def negatives(self) -> str | None:
+        """What class 0 of two is: "shuffled" from class 1, or "genomic"; None where not known.
+
+        A dinucleotide shuffle has exactly the counts of its original. Where sets were split at
+        random not every original is here; but of unrelated sequences hardly any two agree.
+        """
+        if self.labels.shape[1] != 2 or self.in_file or self.length < 20:
+            return None
+        codes = np.asarray(self.codes).astype(np.int64)
+        pairs = 5 * codes[:, :-1] + codes[:, 1:]
+        counts = [np.bincount(row, minlength=25).tobytes() for row in pairs]
+        bound = np.asarray(self.labels)[:, 1] == 1
+        if bound.all() or not bound.any():
+            return None
+        originals = {count for count, one in zip(counts, bound, strict=True) if one}
+        found = [count in originals for count, one in zip(counts, bound, strict=True) if not one]
+        return "shuffled" if np.mean(found) > 0.02 else "genomic"
 
     def checksum(self) -> str:
         """A line that tells these examples from others: SHA-256 of all, or of some in a file."""

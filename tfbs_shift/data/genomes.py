@@ -156,7 +156,8 @@ def read_windows(
         flank: bp added on either side. N where a chromosome ends.
 
     Returns:
-        Sequences of ``length + 2 * flank`` bp; those of strand "-" reverse-complemented.
+        Sequences of ``length + 2 * flank`` bp; those of strand "-" reverse-complemented. With
+        summits, if every interval has one.
 
     Raises:
         InputError: a mistake in a file (named with its line), or intervals of several lengths.
@@ -185,6 +186,10 @@ def read_windows(
     reverse = strand == "-"
     codes[reverse] = sequences.reverse_complement_codes(codes[reverse])
     names = np.array([row.name for _, row in rows])
+    summits = None
+    if all(row.summit is not None for _, row in rows):
+        summits = np.array([row.summit for _, row in rows], np.int64) - starts
+        summits[reverse] = codes.shape[1] - 1 - summits[reverse]
     bound = np.array([path == beds[0] for path, _ in rows])
     chrom = np.array([row.chrom for _, row in rows])
     return Examples(
@@ -194,4 +199,5 @@ def read_windows(
         names if len(np.unique(names)) == len(names) else None,
         ",".join(map(str, [*beds, fasta])),
         strand=strand,
+        summits=summits,
     )

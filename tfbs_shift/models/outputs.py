@@ -211,12 +211,18 @@ class Outputs:
     def _sparse(self) -> bool:
         return "sparse" in getattr(self.loss, "__name__", type(self.loss).__name__).lower()
 
-    def right(self, y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        """Which predictions (N, S, K) name the class: bool (N, S); y as :meth:`labels` has it."""
+    def classes(self, predictions: np.ndarray) -> np.ndarray:
+        """The class that predictions (..., K) name, where they are exclusive: ``int64`` (...)."""
         if self.width == 1:
-            return (predictions[..., 0] > (0.0 if self.logits else 0.5)) == (y > 0.5)
-        classes = y if y.ndim == 1 else y.argmax(axis=1)
-        return predictions.argmax(axis=-1) == classes[:, None]
+            return (predictions[..., 0] > (0.0 if self.logits else 0.5)).astype(np.int64)
+        return predictions.argmax(axis=-1)
+
+    def truth(self, y: np.ndarray) -> np.ndarray:
+        """The class of each example, ``int64`` (N,), where they are exclusive; y as :meth:`labels`
+        has it."""
+        if self.width == 1:
+            return (y[:, 0] > 0.5).astype(np.int64)
+        return y.astype(np.int64) if y.ndim == 1 else y.argmax(axis=1)
 
     def probabilities(self, predictions: np.ndarray) -> np.ndarray:
         """Predictions (..., K) as probabilities, which logits are not."""

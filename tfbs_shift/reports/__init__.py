@@ -1,6 +1,19 @@
 """Tables, plots and the page that show what an audit found."""
 
-from tfbs_shift.reports.tables import text_table
-from tfbs_shift.reports.writing import write_audit, write_comparison
+from tfbs_shift.reports.comparing import comparison_tables, write_differences
+from tfbs_shift.reports.page import Table
+from tfbs_shift.reports.paper import paper_cell
+from tfbs_shift.reports.tables import aligned, text_table
+from tfbs_shift.reports.writing import write_audit, write_comparison, write_json
 
-__all__ = ["text_table", "write_audit", "write_comparison"]
+__all__ = [
+    "Table",
+    "aligned",
+    "comparison_tables",
+    "paper_cell",
+    "text_table",
+    "write_audit",
+    "write_comparison",
+    "write_differences",
+    "write_json",
+]

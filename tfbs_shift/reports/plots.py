@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tfbs_shift.evaluation import Robustness
-from tfbs_shift.reports.tables import Figures
+from tfbs_shift.evaluation.profiles import change_by_distance
+from tfbs_shift.reports.tables import Figures, curve_metric
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito
+_ROWS = 200
+"""Examples in a heat map."""
 
 
 def curve(audits: Mapping[str, Figures]) -> Figure:
-    """The metric when every window may move by up to r bp, to where its loss is highest."""
+    """The metric when windows may move by up to r bp: to where their loss is highest, at random."""
     first = next(iter(audits.values()))
-    metric = next(name for name in first["curve"][0] if name != "max_shift")
-    figure, axes = _axes("largest shift allowed (bp)", f"{metric} at the worst shift")
+    metric = curve_metric(first)
+    figure, axes = _axes("largest shift allowed, r (bp)", metric.replace("_", " "))
+    alone = len(audits) == 1
     for (name, figures), colour in zip(audits.items(), _COLOURS * len(audits), strict=False):
-        points = [(point["max_shift"], point[metric]) for point in figures["curve"]]
-        axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=name)
-    if len(audits) > 1:
-        axes.legend(frameon=False)
+        points = figures["curve"]
+        r = [point["max_shift"] for point in points]
+        worst = "worst shift within r" if alone else name
+        axes.plot(r, [p[metric] for p in points], color=colour, marker="o", markersize=3.5,
+                  label=worst)  # fmt: skip
+        if f"{metric}_low" in points[0]:
+            _band(axes, r, points, metric, colour, 0.18)
+        if f"random_{metric}" in points[0]:
+            second = _COLOURS[2] if alone else colour
+            label = "random shift within r" if alone else None
+            axes.plot(r, [p[f"random_{metric}"] for p in points], color=second, linestyle="--",
+                      label=label)  # fmt: skip
+            _band(axes, r, points, f"random_{metric}", second, 0.18)
+    axes.legend(frameon=False)
+    return figure
+
+
+def certificates(found: Robustness) -> Figure:
+    """How many examples are right within how many bp, and no more."""
+    assert found.certificates is not None
+    figure, axes = _axes("certified radius (bp)", "examples")
+    largest = int(np.abs(found.windows.shifts).max())
+    counts = np.bincount(found.certificates + 1, minlength=largest + 2)
+    colours = [_COLOURS[1], *[_COLOURS[0]] * largest, _COLOURS[2]]
+    axes.bar(np.arange(-1, largest + 1), counts, color=colours, width=0.85)
+    axes.set_xticks(
+        [-1, *[t for t in axes.get_xticks() if 0 <= t < largest and t == int(t)], largest],
+        ["wrong at\nthe centre" if found.right is not None else "none",
+         *[f"{t:g}" for t in axes.get_xticks() if 0 <= t < largest and t == int(t)],
+         f"{largest}\n(all)"],
+    )  # fmt: skip
     return figure
 
 
@@ -40,10 +73,118 @@ def profile(found: Robustness) -> Figure:
     return figure
 
 
-def _axes(x: str, y: str):
+def worst_shifts(figures: Figures) -> Figure:
+    """How many examples have their worst window at each shift."""
+    figure, axes = _axes("shift of the worst window (bp)", "examples")
+    counts = figures["worst_shifts"]["examples"]
+    axes.bar(figures["shifts"], counts, color=_COLOURS[0], width=0.85)
+    axes.axhline(np.mean(counts), color=_COLOURS[1], linestyle="--", label="if all were alike")
+    axes.legend(frameon=False)
+    return figure
+
+
+def distance(found: Robustness) -> Figure:
+    """Mean change of the prediction between windows d bp apart, and the network's stride."""
+    assert found.every is not None
+    probability = found.every.probability
+    values, what = (found.every.scan.loss, "loss") if probability is None else (
+        probability, "probability")  # fmt: skip
+    figure, axes = _axes("distance between two windows (bp)", f"mean change of the {what}")
+    change = change_by_distance(values)
+    axes.plot(np.arange(len(change)), change, color=_COLOURS[0])
+    if 1 < found.stride < len(change):
+        for at in range(found.stride, len(change), found.stride):
+            label = f"multiples of the stride, {found.stride} bp" if at == found.stride else None
+            axes.axvline(at, color=_COLOURS[1], linewidth=0.8, linestyle=":", label=label)
+        axes.legend(frameon=False)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def heat_map(found: Robustness) -> Figure:
+    """Probability (several labels: loss) of examples at every shift, the most fragile on top."""
+    assert found.every is not None and found.certificates is not None
+    order = np.lexsort((-found.every.wobble, found.certificates))
+    order = order[np.unique(np.linspace(0, len(order) - 1, min(_ROWS, len(order))).astype(int))]
+    probability = found.every.probability
+    values = (found.every.scan.loss if probability is None else probability)[order]
+    figure, axes = _axes("shift of the window (bp)", "examples, the least certified on top")
+    shifts = found.windows.shifts
+    limits = {"cmap": "viridis"} if probability is None else {
+        "cmap": "RdBu_r", "vmin": 0, "vmax": 1}  # fmt: skip
+    image = axes.imshow(
+        values, aspect="auto", interpolation="nearest", **limits,
+        extent=(shifts[0] - 0.5, shifts[-1] + 0.5, len(order), 0),
+    )  # fmt: skip
+    axes.grid(False)
+    axes.set_yticks([])
+    bar = figure.colorbar(image, ax=axes)
+    bar.set_label("loss" if probability is None else "probability")
+    return figure
+
+
+def examples(found: Robustness, chosen: Mapping[str, int]) -> Figure:
+    """Loss and probability of single examples against the shift.
+
+    Args:
+        found: the audit.
+        chosen: number of the example, by title.
+    """
+    assert found.every is not None
+    both = found.every.probability is not None
+    figure = Figure(figsize=(6, 1.9 * len(chosen) + 0.4), layout="constrained")
+    shifts, rows = found.windows.shifts, len(chosen)
+    for i, (title, example) in enumerate(chosen.items()):
+        curves = [("loss", found.every.scan.loss[example], _COLOURS[1])]
+        if found.every.probability is not None:
+            curves.insert(0, ("probability", found.every.probability[example], _COLOURS[0]))
+        for j, (name, values, colour) in enumerate(curves):
+            axes = figure.add_subplot(rows, 2 if both else 1, i * len(curves) + j + 1, ylabel=name)
+            _plain(axes)
+            axes.plot(shifts, values, color=colour, marker="o", markersize=2.5)
+            if name == "probability":
+                axes.set_ylim(-0.03, 1.03)
+                axes.axhline(0.5, color="#909090", linewidth=0.8, linestyle=":")
+            if i == rows - 1:
+                axes.set_xlabel("shift (bp)")
+            if j == 0:
+                axes.set_title(title, fontsize=9, loc="left")
+    return figure
+
+
+def differences(rows: Sequence[Mapping]) -> Figure:
+    """Differences between networks with their intervals.
+
+    Args:
+        rows: as ``tfbs_shift.evaluation.comparing.differences`` gives them, of one metric.
+    """
+    figure, axes = _axes(f"difference in {rows[0]['metric']}", "")
+    axes.grid(False)
+    axes.axvline(0, color="#909090", linewidth=0.8)
+    for i, row in enumerate(reversed(rows)):
+        low, high = (row["difference"] if np.isnan(v) else v for v in (row["low"], row["high"]))
+        axes.plot([low, high], [i, i], color=_COLOURS[0])
+        axes.plot(row["difference"], i, "o", color=_COLOURS[0])
+    labels = [f"{row['run']}, {row['strategy']}" for row in reversed(rows)]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    figure.set_size_inches(6, 1 + 0.32 * len(rows))
+    return figure
+
+
+def _band(axes: Axes, r, points, metric: str, colour: str, alpha: float) -> None:
+    low, high = ([p[f"{metric}_{end}"] for p in points] for end in ("low", "high"))
+    axes.fill_between(r, low, high, color=colour, alpha=alpha, linewidth=0)
+
+
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot(xlabel=x, ylabel=y)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e0e0e0")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _plain(axes)
     return figure, axes
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#909090", alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

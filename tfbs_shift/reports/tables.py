@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
 
+from tfbs_shift.data import Examples
 from tfbs_shift.evaluation import Robustness
+from tfbs_shift.evaluation.curves import nearest
 
 Figures = Mapping[str, Any]
 """What ``Robustness.to_dict`` returns, or ``robustness.json`` holds."""
 
-_EVERY = "right at every shift"
-_AVERAGED = "averaged over shifts"
+_WIDE = {
+    "right_at_every_shift": "right at every shift",
+    "averaged_over_shifts": "averaged over shifts",
+    "mean_over_shifts": "mean over shifts",
+    "consistency": "consistency",
+    "wobble": "wobble",
+    "flipped": "flipped",
+}
+"""Figures of all starts together, and the words for them."""
 
 
 def metrics(figures: Figures) -> list[str]:
@@ -22,58 +31,174 @@ def metrics(figures: Figures) -> list[str]:
     return [name for name in next(iter(figures["strategies"].values())) if name != "loss"]
 
 
+def curve_metric(figures: Figures) -> str:
+    """The metric that the curve is drawn of: accuracy, auroc, or the loss if it has neither."""
+    point = figures["curve"][0]
+    return next((name for name in metrics(figures) if name in point), "loss")
+
+
+def interval(figures: Figures, *path: str) -> tuple[float, float] | None:
+    """The bootstrap interval of a figure: over groups (chromosomes) where there are, else examples.
+
+    Args:
+        figures: of a network.
+        path: where the figure stands in them ("strategies", "none", "accuracy").
+    """
+    intervals = figures.get("intervals", {})
+    nested = intervals.get("groups", intervals.get("examples", {}))
+    for key in path:
+        if not isinstance(nested, Mapping) or key not in nested:
+            return None
+        nested = nested[key]
+    low, high = nested
+    return None if low is None or np.isnan(low) else (low, high)
+
+
 def rows(audits: Mapping[str, Figures]) -> list[list[str]]:
-    """A header and one row for each network and metric, as text.
+    """A header and one row for each network and metric; a cell's second line is its interval.
 
     Args:
         audits: figures of each network; columns are the strategies of the first.
     """
     strategies = list(next(iter(audits.values()))["strategies"])
     several = any(len(metrics(figures)) > 1 for figures in audits.values())
-    with_every, with_average = (
-        any(key in figures for figures in audits.values())
-        for key in ("right_at_every_shift", "averaged_over_shifts")
-    )
+    wide = [key for key in _WIDE if any(key in figures for figures in audits.values())]
     header = ["network", *(["metric"] if several else []), *strategies]
-    header += [_EVERY] if with_every else []
-    table = [header + ([_AVERAGED] if with_average else [])]
+    table = [header + [_WIDE[key] for key in wide]]
     for name, figures in audits.items():
-        for metric in metrics(figures):
+        for number, metric in enumerate(metrics(figures)):
             row = [name, *([metric] if several else [])]
-            row += [_number(figures["strategies"].get(s, {}).get(metric)) for s in strategies]
-            if with_every:
-                row.append(_number(figures.get("right_at_every_shift")))
-            if with_average:
-                row.append(_number(figures.get("averaged_over_shifts", {}).get(metric)))
+            row += [_cell(figures, "strategies", one, metric) for one in strategies]
+            for key in wide:
+                nested = isinstance(figures.get(key), Mapping)
+                if nested or not number:  # what has no metric of its own stands in the first row
+                    row.append(_cell(figures, key, *([metric] if nested else [])))
+                else:
+                    row.append("")
             table.append(row)
-    return table
+    keep = [i for i in range(len(table[0])) if any(row[i] for row in table[1:])]
+    return [[row[i] for i in keep] for row in table]
+
+
+def _cell(figures: Figures, *path: str) -> str:
+    value: Any = figures
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if value is None:
+        return ""
+    pair = interval(figures, *path)
+    return f"{value:.4f}" + (f"\n{pair[0]:.3f}-{pair[1]:.3f}" if pair else "")
 
 
 def text_table(audits: Mapping[str, Figures]) -> str:
     """The table of :func:`rows` for a terminal, with a line that says what the columns are."""
-    first = next(iter(audits.values()))
-    table = rows(audits)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
+    return "\n".join([caption(next(iter(audits.values()))), "", aligned(rows(audits))])
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal: a header and rows, cells with intervals on a line below."""
+    lines = [line for row in table for line in _lines(row)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = [
         "  ".join(
             cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
+        ).rstrip()
+        for row in lines
     ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([_caption(first), "", *lines])
+    shown.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(shown)
+
+
+def _lines(row: Sequence[str]) -> list[list[str]]:
+    """The row, and below it the intervals of its cells, if they have any."""
+    parts = [cell.partition("\n")[::2] for cell in row]
+    lines = [[first for first, _ in parts]]
+    if any(second for _, second in parts):
+        lines.append([second for _, second in parts])
+    return lines
 
 
 def write_csv(figures: Figures, file: TextIO) -> None:
-    """One row a strategy, its metrics in columns; then the prediction averaged over shifts."""
-    named = dict(figures["strategies"])
-    if "averaged_over_shifts" in figures:
-        named["averaged_over_shifts"] = figures["averaged_over_shifts"]
+    """One row a strategy, its metrics and their intervals; then what all starts together give."""
+    named: dict[str, tuple[tuple[str, ...], Any]] = {
+        name: (("strategies", name), v) for name, v in figures["strategies"].items()
+    }
+    for key in ("mean_over_shifts", "averaged_over_shifts"):
+        if key in figures:
+            named[key] = ((key,), figures[key])
     columns = list(next(iter(figures["strategies"].values())))
-    writer = csv.DictWriter(file, ["strategy", *columns], restval="", lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n")
+    header = [f"{column}{end}" for column in columns for end in ("", "_low", "_high")]
+    writer.writerow(["strategy", *header])
+    for name, (path, values) in named.items():
+        cells: list[Any] = []
+        for column in columns:
+            pair = interval(figures, *path, column) or ("", "")
+            cells += [values[column], *pair] if column in values else ["", "", ""]
+        writer.writerow([name, *cells])
+
+
+def write_curve(figures: Figures, file: TextIO) -> None:
+    """One row a bound r, what the curve has of it in columns."""
+    writer = csv.DictWriter(file, list(figures["curve"][0]), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({"strategy": name, **values} for name, values in named.items())
+    writer.writerows(figures["curve"])
+
+
+def write_examples(found: Robustness, examples: Examples, file: TextIO) -> None:
+    """One row an example: what it is, its losses at No Shift and at worst, its certificate."""
+    every, certificates = found.every, found.certificates
+    assert every is not None and certificates is not None
+    scan = every.scan
+    count = len(scan.loss)
+    centre = nearest(count, scan.windows, scan.allowed)
+    columns: dict[str, Any] = {"example": range(count)}
+    columns |= {} if examples.names is None else {"name": examples.names}
+    columns |= {} if examples.intervals is None else examples.intervals._asdict()
+    exclusive = every.probability is not None
+    if exclusive and examples.labels.shape[1] == 2:
+        columns["label"] = examples.y[:, 1]
+    columns["loss"] = scan.loss[np.arange(count), centre]
+    columns["worst_loss"] = scan.worst_loss
+    columns["worst_shift"] = scan.worst_start - scan.windows.centre
+    if every.probability is not None:
+        allowed = True if scan.allowed is None else scan.allowed
+        columns["probability"] = every.probability[np.arange(count), centre]
+        columns["lowest"] = np.where(allowed, every.probability, np.inf).min(axis=1)
+        columns["highest"] = np.where(allowed, every.probability, -np.inf).max(axis=1)
+    columns["wobble"] = every.wobble
+    columns["certificate"] = certificates
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow([f"{v:.6g}" if isinstance(v, np.floating) else v for v in row])
+
+
+def write_bed(found: Robustness, examples: Examples, file: TextIO) -> None:
+    """Certificates as a BED track of the stored sequences, sorted, for a genome browser.
+
+    The score is 1000 (r + 1) / (R + 1): 0 where the centre window is wrong already, 1000 where
+    every window is right. The name ends with ``r=`` and the certificate in bp. Shuffled sequences
+    (names ending in ``_shuf``) lie nowhere and are left out.
+    """
+    places, certificates = examples.intervals, found.certificates
+    assert places is not None and certificates is not None
+    largest = int(np.abs(found.windows.shifts).max())
+    file.write(
+        'track name="certified shift" description="largest shift (bp) within which every window '
+        'is right" useScore=1\n'
+    )
+    for i in np.lexsort((places.start, places.chrom)).tolist():
+        name = f"example_{i}" if examples.names is None else str(examples.names[i])
+        if name.endswith("_shuf"):
+            continue
+        radius = int(certificates[i])
+        score = round(1000 * (radius + 1) / (largest + 1))
+        strand = "+" if examples.strand is None else examples.strand[i]
+        start = max(0, int(places.start[i]))
+        line = (places.chrom[i], start, places.end[i], f"{name}_r={radius}", score, strand)
+        file.write("\t".join(map(str, line)) + "\n")
 
 
 def write_labels(found: Robustness, file: TextIO) -> None:
@@ -90,7 +215,8 @@ def write_labels(found: Robustness, file: TextIO) -> None:
         writer.writerow([name, int(first.positives[k]), *cells])
 
 
-def _caption(figures: Figures) -> str:
+def caption(figures: Figures) -> str:
+    """What the columns of :func:`rows` are."""
     what = " and ".join(metrics(figures))
     if "labels" in figures:
         scored = figures["labels"] - len(figures["labels_left_out"])
@@ -102,7 +228,3 @@ def _caption(figures: Figures) -> str:
         f"{figures['sequence_length']} bp, shifts {figures['shifts'][0]:+d} .. "
         f"{figures['shifts'][-1]:+d} bp, by the way the window is chosen:"
     )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

@@ -126,3 +126,20 @@ def _function(model: Any) -> Any:
 
 def _parameters(layer: keras.Layer) -> Any:
     return inspect.signature(layer.call).parameters
+
+
+def total_stride(model: keras.Model) -> int:
+    """By how many bp the positions of a model's coarsest layer are apart; 1 where not known.
+
+    Shifts of a multiple of it move what such a layer sees by whole positions.
+    """
+    found = graph(model)
+    if found is None:
+        return 1
+    strides: dict[Key, int] = {}
+    for step in found.steps:
+        own = getattr(step.operation, "strides", 1) if len(step.shapes[0]) == 3 else 1
+        first = own[0] if isinstance(own, tuple | list) else own
+        total = max((strides.get(key, 1) for key in step.reads), default=1) * (first or 1)
+        strides.update(dict.fromkeys(step.writes, total))
+    return max(strides.values(), default=1)

@@ -1,0 +1,136 @@
+"""Spans that must stay inside the window: a summit, a motif, given bases.
+
+The paper's "we exclude slices that would interfere with the motif" (section 2.2).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from Bio import motifs
+
+from tfbs_shift import sequences
+from tfbs_shift.data.examples import Examples
+from tfbs_shift.errors import InputError
+from tfbs_shift.windows import WindowRange
+
+_PSEUDOCOUNT = 0.8  # a base, as JASPAR's own scans
+
+
+def protected_spans(
+    examples: Examples, what: str, windows: WindowRange, *, motif: str | None = None
+) -> np.ndarray:
+    """A span of each sequence, for ``scan(protect=)`` and ``evaluate(protect=)``.
+
+    Args:
+        examples: the sequences.
+        what: "summit" (the base at the summit of a narrowPeak's interval), "summit:K" (and K bp on
+            either side, as far as some window holds them), "motif" (the best hit of a matrix on
+            either strand, among places that some window holds), or "START-END", bases of every
+            sequence, 0-based half-open.
+        windows: the windows among which there is to choose.
+        motif: for "motif" the name of a matrix that comes with the package (SP1, MAFK, ZNF143), a
+            file in JASPAR's format with one matrix, or FILE:NAME.
+
+    Returns:
+        ``int64`` (N, 2), 0-based half-open.
+
+    Raises:
+        InputError: none of these; no summits known; no such matrix; a span that no window holds.
+    """
+    count = len(examples)
+    first, end = windows.first, windows.last + windows.window  # what any window holds
+    if what == "motif":
+        if motif is None:
+            raise InputError(
+                "protect motif: which matrix? give motif: SP1, MAFK, ZNF143 or a JASPAR file"
+            )
+        return best_hits(np.asarray(examples.codes), read_matrix(motif), windows)
+    if motif is not None:
+        raise InputError(f"motif {motif}: only with protect motif, not {what}")
+    if match := re.fullmatch(r"summit(?::(\d+))?", what):
+        if examples.summits is None:
+            raise InputError(
+                f"protect {what}: {examples.source} has no summits (want narrowPeak files whose "
+                "tenth column has one in every row)"
+            )
+        around = int(match[1] or 0)
+        summits = np.asarray(examples.summits, np.int64)
+        spans = np.stack([summits - around, summits + around + 1], axis=1)
+        # As far as some window holds them; a summit that no window holds is refused by `keeping`.
+        held = (summits >= first) & (summits < end)
+        spans[held] = np.clip(spans[held], first, end)
+        return np.clip(spans, 0, windows.length)
+    if match := re.fullmatch(r"(\d+)-(\d+)", what):
+        return np.tile(np.array([[int(match[1]), int(match[2])]], np.int64), (count, 1))
+    raise InputError(f"protect {what!r}: want summit, summit:K, motif or START-END")
+
+
+def read_matrix(name: str) -> Any:
+    """A motif of Biopython's: by name of those in the package, or from ``FILE`` or ``FILE:NAME``.
+
+    Raises:
+        InputError: no such file or matrix, several in a file and none named, or not this format.
+    """
+    path, _, wanted = name.rpartition(":")
+    if Path(name).expanduser().is_file():
+        path, wanted = name, ""
+    if path:
+        file = Path(path).expanduser()
+        if not file.is_file():
+            raise InputError(f"{path}: no such file")
+        text = file.read_text(encoding="utf-8", errors="replace")
+    else:
+        text = (resources.files("tfbs_shift.data") / "motifs.jaspar").read_text()
+    source = path or "the matrices of the package"
+    try:
+        found = list(motifs.parse(io.StringIO(text), "jaspar"))
+    except (ValueError, KeyError, IndexError, AttributeError) as error:
+        raise InputError(f"{source}: not in JASPAR's format ({error})") from error
+    known = ", ".join(f"{one.name} ({one.matrix_id})" for one in found) or "none"
+    if wanted:
+        found = [
+            one for one in found
+            if wanted.upper() in ((one.name or "").upper(), (one.matrix_id or "").upper())
+        ]  # fmt: skip
+    if len(found) != 1:
+        number = "no such matrix" if not found else "several such matrices"
+        raise InputError(f"motif {name}: {number} in {source}; it has {known}: name one")
+    return found[0]
+
+
+def best_hits(codes: np.ndarray, motif: Any, windows: WindowRange) -> np.ndarray:
+    """Where a matrix fits best, by log-odds on either strand, among places some window holds.
+
+    Args:
+        codes: ``uint8`` (N, W).
+        motif: as :func:`read_matrix` gives it; its log-odds are against equal shares of bases.
+        windows: the windows.
+
+    Returns:
+        ``int64`` (N, 2), 0-based half-open, the first of equals; a sequence in which every place
+        has an unknown base gets the middle one.
+
+    Raises:
+        InputError: the matrix is longer than the window.
+    """
+    matrix = motif.counts.normalize(pseudocounts=_PSEUDOCOUNT).log_odds()
+    table = np.array([matrix[base] for base in sequences.ACGT]).T  # (width, 4)
+    width = len(table)
+    if width > windows.window:
+        raise InputError(f"motif {motif.name}: {width} bp, longer than the window {windows.window}")
+    first, end = windows.first, windows.last + windows.window
+    places = end - first - width + 1
+    score = np.full((2, len(codes), places), 0.0)
+    for strand, one in enumerate((table, table[::-1, ::-1])):  # the complement of code i is 3 - i
+        known = np.concatenate([one, np.full((width, 1), -np.inf)], axis=1)
+        for i, row in enumerate(known):
+            score[strand] += row[codes[:, first + i : first + i + places]]
+    best = score.max(axis=0)
+    at = np.where(np.isfinite(best).any(axis=1), best.argmax(axis=1), (places - 1) // 2) + first
+    return np.stack([at, at + width], axis=1).astype(np.int64)

@@ -1,0 +1,214 @@
+"""Self-checks: what would make a robustness figure meaningless, said before anybody quotes it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from tfbs_shift import sequences
+from tfbs_shift.data import Examples, Intervals
+from tfbs_shift.evaluation.curves import nearest
+from tfbs_shift.metrics import label_scores
+from tfbs_shift.scanning import ScanJob
+
+_EXAMPLES = 1000
+_SURE = 0.001  # p-value
+_SATURATED = 1e-6
+
+
+class Check(NamedTuple):
+    """One check."""
+
+    name: str
+    passed: bool
+    message: str
+    """what was seen, and if it did not pass what that means"""
+
+
+def of_model(job: ScanJob) -> list[Check]:
+    """Checks a model on up to 1,000 evenly spread examples, at No Shift's windows.
+
+    Randomness at inference, saturated outputs, a model at chance, labels in the wrong column or
+    order, the alphabet (A, C, G, T against A, G, C, T).
+
+    Cost: three passes of the model over those windows.
+    """
+    count = len(job.x)
+    rows = np.unique(np.linspace(0, count - 1, min(count, _EXAMPLES)).astype(int))
+    allowed = None if job.allowed is None else job.allowed[rows]
+    starts = job.windows.starts[nearest(len(rows), job.windows, allowed)]
+    windows = np.stack(
+        [np.asarray(job.x[i : i + 1])[0, s : s + job.windows.window]
+         for i, s in zip(rows.tolist(), starts.tolist(), strict=True)]
+    )  # fmt: skip
+    y = np.asarray(job.y)[rows]
+    first, again = predicted(job, windows), predicted(job, windows)
+    found = [_repeats(first, again), _saturation(first)]
+    found += _labels(job, y, first) if job.outputs.exclusive else _columns(y, first)
+    if windows.shape[2] == 4:
+        found.append(_alphabet(job, y, first, windows))
+    return found
+
+
+def predicted(job: ScanJob, windows: np.ndarray) -> np.ndarray:
+    """Probabilities (n, K) of windows (n, L, C), by ``predict``, in batches."""
+    outputs = job.model.predict(windows.astype(np.float32), batch_size=256, verbose=0)
+    return job.outputs.probabilities(np.asarray(outputs, np.float32))
+
+
+def _repeats(first: np.ndarray, again: np.ndarray) -> Check:
+    largest = float(np.abs(first - again).max())
+    text = f"two calls on the same windows differ by at most {largest:.1g}"
+    if largest <= 1e-5:
+        return Check("repeatable", True, text)
+    return Check(
+        "repeatable", False,
+        f"{text}: the model is random at inference (dropout left on?), so that moving the window "
+        "is not what its answers change by",
+    )  # fmt: skip
+
+
+def _saturation(p: np.ndarray) -> Check:
+    share = float(((p < _SATURATED) | (p > 1 - _SATURATED)).all(axis=1).mean())
+    text = f"{share:.1%} of examples have probabilities within {_SATURATED:g} of 0 or 1 only"
+    if share <= 0.5:
+        return Check("saturation", True, text)
+    return Check(
+        "saturation", False,
+        f"{text}: losses are clipped there, so the worst shift may be any, and figures of loss "
+        "and wobble say little",
+    )  # fmt: skip
+
+
+def _labels(job: ScanJob, y: np.ndarray, p: np.ndarray) -> list[Check]:
+    truth = job.outputs.truth(y)
+    named = (p[:, 0] > 0.5).astype(int) if p.shape[1] == 1 else p.argmax(axis=1)
+    right, total = int((named == truth).sum()), len(truth)
+    share = max(np.bincount(truth).max() / total, 1e-9)
+    text = f"accuracy {right / total:.3f} of {total} examples, the commonest class is {share:.3f}"
+    if len(np.unique(truth)) < 2:
+        return [Check("chance", True, f"{text}: one class only, no baseline to beat")]
+    better = float(stats.binomtest(right, total, share, alternative="greater").pvalue)
+    chance = Check(
+        "chance", better < _SURE,
+        text if better < _SURE else
+        f"{text}: no better than always saying that, so its robustness means nothing",
+    )  # fmt: skip
+    classes = max(2, p.shape[1])
+    turned = int((classes - 1 - named == truth).sum())
+    worse = 1.0
+    if right + turned:
+        worse = float(stats.binomtest(right, right + turned, 0.5, alternative="less").pvalue)
+    labels = Check(
+        "labels", worse >= _SURE,
+        f"with the classes in reverse order accuracy were {turned / total:.3f}"
+        + ("" if worse >= _SURE else ": higher, so the label columns are probably swapped"),
+    )  # fmt: skip
+    return [chance, labels]
+
+
+def _columns(y: np.ndarray, p: np.ndarray) -> list[Check]:
+    own = float(label_scores(y, p).means()["auroc"])
+    if np.isnan(own):
+        return [Check("chance", False, "no label has both classes among the examples checked")]
+    text = f"mean AUROC {own:.3f} of {len(y)} examples"
+    chance = Check(
+        "chance", own > 0.55,
+        text if own > 0.55 else f"{text}: near chance (0.5), so its robustness means nothing",
+    )  # fmt: skip
+    found = [chance]
+    if y.shape[1] > 2:
+        moved = {
+            f"moved by {by:+d}": label_scores(np.roll(y, by, axis=1), p).means()["auroc"]
+            for by in (-2, -1, 1, 2)
+        }
+        moved["reversed"] = label_scores(y[:, ::-1], p).means()["auroc"]
+        best = max(moved, key=lambda how: np.nan_to_num(moved[how]))
+        wrong = bool(moved[best] > own + 0.05)
+        found.append(
+            Check(
+                "labels",
+                not wrong,
+                f"with label columns {best} the mean AUROC were {moved[best]:.3f}"
+                + (": higher, so the labels are probably in the wrong columns" if wrong else ""),
+            )
+        )
+    return found
+
+
+def _alphabet(job: ScanJob, y: np.ndarray, p: np.ndarray, windows: np.ndarray) -> Check:
+    """Whether the model fits better with C and G exchanged: ACGT is AGCT then, and back."""
+    other = predicted(job, sequences.reorder(windows, sequences.ACGT, sequences.AGCT))
+    ours, theirs = _surprise(job, y, p), _surprise(job, y, other)
+    text = (
+        f"cross-entropy {ours.mean():.4f} with the channels as given, {theirs.mean():.4f} with the "
+        "second and third exchanged (A, C, G, T for A, G, C, T)"
+    )
+    difference = theirs - ours
+    fits = bool(difference.mean() >= 0 or not difference.std())
+    if not fits:
+        fits = bool(stats.ttest_1samp(difference, 0, alternative="less").pvalue >= _SURE)
+    if fits:
+        return Check("alphabet", True, text)
+    return Check("alphabet", False, f"{text}: the model probably reads the other order")
+
+
+def _surprise(job: ScanJob, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Cross-entropy of each example."""
+    p = np.clip(p.astype(np.float64), 1e-7, 1 - 1e-7)
+    if job.outputs.exclusive and p.shape[1] > 1:
+        return -np.log(p[np.arange(len(p)), job.outputs.truth(y)])
+    return -np.where(y > 0.5, np.log(p), np.log(1 - p)).mean(axis=1)
+
+
+def overlap(test: Examples, training: Examples) -> list[Check]:
+    """Whether test examples were seen in training: the same sequence, or windows that overlap.
+
+    Shuffled sequences (names ending in ``_shuf``) have no place in the genome: only the sequences
+    themselves are compared. Reads both sets whole.
+    """
+    seen = {row.tobytes() for row in np.asarray(training.codes)}
+    codes = np.asarray(test.codes)
+    other = sequences.reverse_complement_codes(codes)
+    same = sum(
+        row.tobytes() in seen or back.tobytes() in seen
+        for row, back in zip(codes, other, strict=True)
+    )
+    text = f"{same} of {len(test)} test sequences, or their other strand, are training sequences"
+    found = [Check("duplicates", not same, text + (": figures are too good" if same else ""))]
+    places = [_places(part) for part in (test, training)]
+    if places[0] is not None and places[1] is not None:
+        count = int(overlapping(places[0], places[1]).sum())
+        text = f"{count} of {len(places[0].start)} test windows overlap a training window"
+        found.append(
+            Check("overlap", not count, text + (": figures may be too good" if count else ""))
+        )
+    return found
+
+
+def _places(examples: Examples) -> Intervals | None:
+    if examples.intervals is None:
+        return None
+    if examples.names is None:
+        return examples.intervals
+    real = ~np.char.endswith(examples.names.astype(str), "_shuf")
+    return examples.intervals.rows(real)
+
+
+def overlapping(these: Intervals, those: Intervals) -> np.ndarray:
+    """Which of these intervals share a base with any of those: bool (N,)."""
+    result = np.zeros(len(these.start), bool)
+    for chrom in np.unique(these.chrom):
+        mine, theirs = these.chrom == chrom, those.chrom == chrom
+        order = np.argsort(those.start[theirs])
+        starts = those.start[theirs][order]
+        # The furthest end among those that begin no later.
+        ends = np.maximum.accumulate(those.end[theirs][order]) if len(order) else starts
+        before = np.searchsorted(starts, these.end[mine], side="left") - 1
+        some = before >= 0
+        hit = np.zeros(len(before), bool)
+        hit[some] = ends[before[some]] > these.start[mine][some]
+        result[mine] = hit
+    return result

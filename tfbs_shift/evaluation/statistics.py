@@ -1,0 +1,119 @@
+"""How sure figures are: bootstrap intervals and tests for pairs, on scipy's."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+_NUMBERS = 2**22
+"""Counts drawn at once."""
+
+
+class Intervals(NamedTuple):
+    """Percentile bootstrap intervals of several figures at once, float64 (F,) each; NaN: none."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    groups: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Intervals:
+    """95% intervals of figures when groups (examples, chromosomes) are drawn anew.
+
+    Args:
+        statistic: (b, G) how often each group was drawn, float64 -> (F, b) figures.
+        groups: G. With fewer than two there is nothing to resample: NaN.
+        resamples: how many times.
+        seed: of the draws.
+    """
+    if groups < 2:
+        figures = statistic(np.ones((1, groups)))[:, 0]
+        return Intervals(np.full(len(figures), np.nan), np.full(len(figures), np.nan))
+
+    def counted(drawn: np.ndarray, axis: int) -> np.ndarray:
+        drawn = np.atleast_2d(drawn)
+        flat = drawn + groups * np.arange(len(drawn))[:, None]
+        counts = np.bincount(flat.ravel(), minlength=len(drawn) * groups)
+        return statistic(counts.reshape(len(drawn), groups).astype(np.float64))
+
+    with warnings.catch_warnings():
+        # A figure that is the same in every resample (all right, say) has an interval of width 0.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (np.arange(groups),),
+            counted,
+            n_resamples=resamples,
+            batch=max(1, min(resamples, _NUMBERS // groups)),
+            vectorized=True,
+            axis=-1,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            random_state=np.random.default_rng(seed),
+        )
+    interval = found.confidence_interval
+    return Intervals(np.atleast_1d(interval.low), np.atleast_1d(interval.high))
+
+
+def of_means(
+    values: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Intervals:
+    """Intervals of means over examples.
+
+    Args:
+        values: (N, F), one column a figure.
+        groups: (N,) what each example belongs to, drawn as wholes; None: examples are drawn.
+        seed, resamples: as for :func:`bootstrap`.
+    """
+    sums = np.asarray(values, np.float64)
+    sizes = np.ones(len(sums))
+    if groups is not None:
+        names, index = np.unique(groups, return_inverse=True)
+        sizes = np.bincount(index, minlength=len(names)).astype(np.float64)
+        sums = np.stack([np.bincount(index, column, len(names)) for column in sums.T], axis=1)
+    return bootstrap(
+        lambda counts: (counts @ sums / (counts @ sizes)[:, None]).T,
+        len(sums),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """McNemar's exact p-value for two models that are right or wrong on the same examples.
+
+    Args:
+        first, second: bool (N,).
+    """
+    only_first = int(np.count_nonzero(first & ~second))
+    only_second = int(np.count_nonzero(second & ~first))
+    if not only_first + only_second:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+
+
+def corrected(p: Sequence[float] | np.ndarray) -> np.ndarray:
+    """p-values of several tests, corrected to control the false discovery rate.
+
+    Benjamini and Hochberg 1995. NaN, a test that could not be made, stays NaN and does not count.
+    """
+    values = np.asarray(p, np.float64)
+    made = ~np.isnan(values)
+    q = np.full(values.shape, np.nan)
+    if made.any():
+        q[made] = stats.false_discovery_control(values[made])
+    return q
