@@ -24,8 +24,9 @@ h1 { font-size: 1.5rem; line-height: 1.25 } h2 { font-size: 1.1rem; margin-top: 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
 th, td { padding: .3rem .9rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line);
          vertical-align: top }
-th { font-weight: 600 } th:first-child, td:first-child { text-align: left }
-td small { display: block; color: var(--soft); white-space: nowrap }
+th { font-weight: 600 } th:first-child, td:first-child, .prose th, .prose td { text-align: left }
+td small { display: block; color: var(--soft); white-space: nowrap } .prose td:first-child {
+  white-space: nowrap }
 figure { margin: 1rem 0 2rem } figcaption, .soft { color: var(--soft); font-size: .9rem }
 figure svg { width: 100%; height: auto; color: var(--ink) } figure svg text { fill: currentColor }
 .warning { background: var(--warn); border-left: 4px solid var(--edge); padding: .5rem 1rem;
@@ -45,6 +46,8 @@ class Table(NamedTuple):
     heading: str
     rows: Sequence[Sequence[str]]
     note: str = ""
+    prose: bool = False
+    """cells are words, not numbers"""
 
 
 def page(
@@ -129,7 +132,8 @@ def _table(table: Table) -> str:
     )
     heading = f"<h2>{escape(table.heading)}</h2>\n" if table.heading else ""
     note = f'<p class="soft">{escape(table.note)}</p>\n' if table.note else ""
+    kind = ' class="prose"' if table.prose else ""
     return (
-        f'{heading}<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'{heading}<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>\n{note}"
     )

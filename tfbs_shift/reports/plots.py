@@ -134,6 +134,7 @@ def examples(found: Robustness, chosen: Mapping[str, int]) -> Figure:
     both = found.every.probability is not None
     figure = Figure(figsize=(6, 1.9 * len(chosen) + 0.4), layout="constrained")
     shifts, rows = found.windows.shifts, len(chosen)
+    highest = found.every.scan.loss[list(chosen.values())].max()
     for i, (title, example) in enumerate(chosen.items()):
         curves = [("loss", found.every.scan.loss[example], _COLOURS[1])]
         if found.every.probability is not None:
@@ -145,6 +146,9 @@ def examples(found: Robustness, chosen: Mapping[str, int]) -> Figure:
             if name == "probability":
                 axes.set_ylim(-0.03, 1.03)
                 axes.axhline(0.5, color="#909090", linewidth=0.8, linestyle=":")
+            else:
+                axes.set_ylim(-0.03 * highest, 1.05 * highest)
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if i == rows - 1:
                 axes.set_xlabel("shift (bp)")
             if j == 0:

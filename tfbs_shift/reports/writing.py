@@ -83,7 +83,7 @@ def write_audit(
         f"Shift audit of {title}",
         _finding(title, figures),
         [check["message"] for check in figures["checks"] if not check["passed"]],
-        [Table("", tables.rows({title: figures}), tables.caption(figures)), *more],
+        [Table("", tables.columns({title: figures}), tables.caption(figures)), *more],
         drawn,
         out,
         about,
@@ -131,7 +131,7 @@ def write_comparison(
         if not check["passed"]
     ]
     lead = [text for name, figures in audits.items() for text in _finding(name, figures)[:1]]
-    table = Table("", tables.rows(audits), tables.caption(first))
+    table = Table("", tables.columns(audits), tables.caption(first))
     _write_page(title, lead, warnings, [table, *more], drawn, out, about)
 
 
@@ -289,7 +289,7 @@ def _checks(figures: Figures) -> Table:
         [f"{'passed' if one['passed'] else 'WARNING'}: {one['name']}", one["message"]]
         for one in figures["checks"]
     ]
-    return Table("Self-checks", rows)
+    return Table("Self-checks", rows, prose=True)
 
 
 def _named(metric: str) -> str:
