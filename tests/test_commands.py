@@ -102,9 +102,10 @@ def test_evaluate_writes_an_audit(trained, folder, tmp_path, capsys):
     assert main(["evaluate", *words, f"--out={out}"]) == 0
     printed = capsys.readouterr().out
     files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    plots = {"curve", "certificates", "worst_shifts", "profile", "distance", "heat_map", "examples"}
     assert files == {
-        "robustness.json", "robustness.csv", "report.html", "shifts.npz",
-        "plots/curve.png", "plots/profile.png", "flags.txt",
+        "robustness.json", "robustness.csv", "curve.csv", "examples.csv", "report.html",
+        "shifts.npz", "flags.txt", *(f"plots/{p}{end}" for p in plots for end in (".png", ".svg")),
     }  # fmt: skip
     figures = json.loads((out / "robustness.json").read_text())
     assert (figures["examples"], figures["window"], figures["sequence_length"]) == (60, 36, 40)
@@ -120,9 +121,9 @@ def test_evaluate_writes_an_audit(trained, folder, tmp_path, capsys):
     for name in ("none", "random", "worst"):
         assert f"{figures['strategies'][name]['accuracy']:.4f}" in printed
     rows = (out / "robustness.csv").read_text().splitlines()
-    assert rows[0] == "strategy,accuracy,loss"
     assert [row.split(",")[0] for row in rows[1:]] == [
         *figures["strategies"],
+        "mean_over_shifts",
         "averaged_over_shifts",
     ]
     # into the same folder again: replaced, and nothing temporary left
@@ -173,9 +174,10 @@ def test_report_of_several_labels(tmp_path):
         expected = None if value else found.strategies["worst"]["auroc"]
         assert figures["strategies"]["worst"]["auroc"] == expected
         header, *rows = (tmp_path / "robustness.csv").read_text().splitlines()
-        assert header == "strategy,auroc,aupr,loss"
-        assert len(rows) == 4
-        assert (tmp_path / "report.html").read_text().count("<svg") == 2
+        columns = [f"{m}{end}" for m in ("auroc", "aupr", "loss") for end in ("", "_low", "_high")]
+        assert header.split(",") == ["strategy", *columns]
+        assert len(rows) == 5
+        assert (tmp_path / "report.html").read_text().count("<svg") == 7
 
 
 def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
@@ -184,10 +186,12 @@ def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
     page = (out / "report.html").read_text()
     figures = json.loads((out / "robustness.json").read_text())
     for name in ("none", "random", "worst"):
-        assert f"<td>{figures['strategies'][name]['accuracy']:.4f}</td>" in page
-    assert page.count('<svg role="img" aria-label="Accuracy') == 2
+        assert f"<td>{figures['strategies'][name]['accuracy']:.4f}<small>" in page
+    assert page.count('<svg role="img" aria-label=') == page.count("<figcaption>") == 7
     linked = set(re.findall(r'(?:src|href)="([^"]+)"', page))
-    assert all(link.startswith("#") for link in linked)  # nothing outside the file
+    assert all(link.startswith(("#", "data:")) for link in linked)  # nothing outside the file
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
     assert f"--data={folder}" in page
 
 
@@ -195,7 +199,7 @@ def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
     ("words", "message"),
     [
         (["trian"], "no command 'trian': did you mean train?"),
-        (["frobnicate"], "no command 'frobnicate': want demo, extend, train, import, evaluate"),
+        (["frobnicate"], "'frobnicate': want demo, extend, train, import, evaluate, compare"),
         (["train", "--epoch=3"], "Unknown command line flag 'epoch'. Did you mean: epochs ?"),
         (["train"], "--data is needed: labelled sequences"),
         (["train", "--data=/nowhere", "--out={tmp}/o"], "/nowhere: no such file or folder"),

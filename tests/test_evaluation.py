@@ -4,11 +4,23 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from scipy import integrate
+from scipy import integrate, stats
 from sklearn import metrics
 
-from tfbs_shift import InputError, NoShift, WorstShift, evaluate, scan, sequences
+from tfbs_shift import (
+    InputError,
+    NoShift,
+    WorstShift,
+    controls,
+    data,
+    evaluate,
+    scan,
+    sequences,
+)
+from tfbs_shift.evaluation import checks
+from tfbs_shift.evaluation.curves import highest_within
 from tfbs_shift.metrics import label_scores
+from tfbs_shift.windows import WindowRange
 
 from .conftest import WINDOW, ZOO, functional, random_labels, random_sequences
 
@@ -368,3 +380,222 @@ def test_an_interrupted_evaluation_goes_on(units, strategies, rng, tmp_path, mon
     again = Failing(x, 1000)
     run(again)
     assert again.read == 96
+
+
+# ---- what all starts tell ----
+
+
+def test_the_curve_of_several_labels_against_every_prediction(rng, tmp_path):
+    """AUROC at the loss-worst start within every r, from the few predictions that were kept; and
+    the random curve, whose nested draws are seen in its starts."""
+    model = functional(3, "sigmoid")
+    x = random_sequences(rng, COUNT, WINDOW + SLACK)
+    y = random_labels(rng, COUNT, 3, "binary")
+    p = predictions(model, x)
+    shifts = np.arange(SLACK + 1) - SLACK // 2
+    for folder in (None, tmp_path):
+        found = evaluate(model, x, y, folder=folder, draws=3, batch_size=17)
+        loss = found.scan.loss
+        for r, point in enumerate(found.curve):
+            worst = np.where(np.abs(shifts) <= r, loss, -1).argmax(axis=1)
+            at_worst = p[np.arange(COUNT), worst]
+            assert point["auroc"] == pytest.approx(metrics.roc_auc_score(y, at_worst))
+            assert point["random_auroc_low"] <= point["random_auroc"] <= point["random_auroc_high"]
+        assert found.curve[-1]["auroc"] == found.strategies["worst"]["auroc"]
+        assert found.curve[0]["auroc"] == found.strategies["none"]["auroc"]
+        assert found.curve[0]["random_auroc_low"] == pytest.approx(found.curve[0]["auroc"])
+        assert found.curve[-1]["random_auroc_low"] < found.curve[-1]["random_auroc_high"]
+    again = evaluate(model, x, y, draws=3, batch_size=5)
+    for point, same in zip(again.curve, found.curve, strict=True):
+        assert point == pytest.approx(same, abs=1e-6)  # draws do not depend on blocks
+    assert "random_auroc" not in evaluate(model, x, y, draws=0).curve[0]
+
+
+def test_random_starts_of_the_curve_are_uniform():
+    """Over many examples, each start within r is drawn equally often; a chi-squared test."""
+    windows = WindowRange(WINDOW + SLACK, WINDOW)
+    draws = np.array([np.random.default_rng([1, i]).random((1, len(windows)))[0]
+                      for i in range(4000)])  # fmt: skip
+    columns = highest_within(draws, windows)
+    for r in range(columns.shape[1]):
+        inside = np.flatnonzero(np.abs(windows.shifts) <= r)
+        counts = np.bincount(columns[:, r], minlength=len(windows))
+        assert counts.sum() == counts[inside].sum()
+        assert len(inside) == 1 or stats.chisquare(counts[inside]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_consistency_wobble_and_flips_by_brute_force(units, rng):
+    model = functional(units, "sigmoid" if units == 1 else "softmax")
+    x = random_sequences(rng, COUNT, WINDOW + SLACK)
+    y = rng.integers(0, max(2, units), COUNT)
+    p = predictions(model, x)
+    classes = p[..., 0] > 0.5 if units == 1 else p.argmax(axis=2)
+    found = evaluate(model, x, y)
+    agree = (classes[:, :, None] == classes[:, None, :]).mean(axis=(1, 2))
+    assert found.every.agreement == pytest.approx(agree)
+    chosen = p[..., -1] if units < 3 else p[np.arange(COUNT), :, y]
+    assert found.every.probability == pytest.approx(chosen, abs=1e-5)
+    assert found.every.wobble == pytest.approx(np.ptp(chosen, axis=1), abs=1e-5)
+    flipped = (classes != classes[:, [SLACK // 2]]).any(axis=1)
+    assert np.array_equal(found.every.flipped, flipped)
+    figures = found.to_dict()
+    assert figures["flipped"] == pytest.approx(flipped.mean())
+    right = classes == y[:, None]
+    assert figures["mean_over_shifts"]["accuracy"] == pytest.approx(right.mean())
+    certified = figures["certificates"]
+    assert sum(certified["examples"]) == COUNT
+    share = dict(zip(certified["radius"], certified["examples"], strict=True))
+    assert share.get(4, 0) / COUNT == pytest.approx(right.all(axis=1).mean())
+    low, high = figures["intervals"]["examples"]["strategies"]["worst"]["accuracy"]
+    assert low <= figures["strategies"]["worst"]["accuracy"] <= high
+
+
+def test_several_labels_keep_or_change_their_calls(rng):
+    model = functional(4, "sigmoid")
+    x = random_sequences(rng, COUNT, WINDOW + SLACK)
+    y = random_labels(rng, COUNT, 4, "binary")
+    p = predictions(model, x)
+    calls = p > 0.5
+    found = evaluate(model, x, y, groups=np.arange(COUNT) // 6)
+    agree = (calls[:, :, None] == calls[:, None, :]).mean(axis=(1, 2, 3))
+    assert found.every.agreement == pytest.approx(agree)
+    assert found.every.wobble == pytest.approx(np.ptp(p, axis=1).mean(axis=1), abs=1e-5)
+    changed = (calls != calls[:, [SLACK // 2]]).any(axis=1)
+    assert found.every.flipped == pytest.approx(changed.mean(axis=1))
+    assert np.array_equal(found.certificates == 4, ~changed.any(axis=1))
+    for unit in ("examples", "groups"):
+        one = found.intervals[unit]["strategies"]["worst"]
+        assert one["auroc"][0] < found.strategies["worst"]["auroc"] < one["auroc"][1]
+        assert one["loss"][0] < found.strategies["worst"]["loss"] < one["loss"][1]
+    assert (found.intervals["examples"]["number"], found.intervals["groups"]["number"]) == (60, 10)
+
+
+def test_protection_says_what_it_did():
+    x = sequences.one_hot(sequences.encode(["AAAAAA", "CAAAAA", "ACAAAA", "AACAAA"]))
+    protect = np.array([[0, 4], [4, 5], [0, 1], [2, 6]])  # starts {0}, {1, 2}, {0}, {2}
+    done = evaluate(detector(), x, np.ones(4), protect=protect).protection
+    assert done["windows_excluded"] == pytest.approx(7 / 12)
+    assert (done["examples_bounded"], done["centre_moved"]) == (4, 3)
+    assert done["worst_without"]["accuracy"] == 0.25
+
+
+# ---- self-checks and controls ----
+
+
+def failed(found):
+    return {check.name for check in found.checks if not check.passed}
+
+
+def letter_counter(*, scale=8.0, order="ACGT", bias=0.0):
+    """One sigmoid: bound if most bases are C, by a kernel on the channels of an alphabet."""
+    model = keras.Sequential(
+        [
+            keras.Input((20, 4)),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(1, "sigmoid"),
+        ]
+    )
+    kernel = np.zeros((4, 1), "float32")
+    kernel[order.index("C")], kernel[order.index("G")] = scale, -scale
+    model.layers[-1].set_weights([kernel, np.array([bias], "float32")])
+    return model
+
+
+@pytest.fixture
+def counted(rng):
+    """Sequences of 24 bp and whether they have more C than G."""
+    codes = rng.integers(0, 4, (300, 24))
+    centre = codes[:, 2:22]
+    return sequences.one_hot(codes), ((centre == 1).sum(1) > (centre == 2).sum(1)).astype(int)
+
+
+def test_a_sound_model_passes_every_check(counted):
+    found = evaluate(letter_counter(), *counted)
+    assert failed(found) == set()
+    assert {check.name for check in found.checks} == {
+        "repeatable", "saturation", "chance", "labels", "alphabet",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("order", {"alphabet", "labels", "chance"}),
+        ("labels", {"labels", "chance", "alphabet"}),
+        ("always", {"chance"}),
+        ("saturated", {"saturation"}),
+        ("dropout", {"repeatable"}),
+    ],
+)
+def test_checks_find_what_is_broken(change, expected, counted):
+    x, y = counted
+    if change == "order":
+        model = letter_counter(order="AGCT")
+    elif change == "always":
+        model = letter_counter(scale=0.001, bias=5.0)
+    elif change == "saturated":
+        model = letter_counter(scale=2000.0)
+    else:
+        model = letter_counter()
+    if change == "labels":
+        y = 1 - y
+    if change == "dropout":
+
+        class Careless(layers.Layer):
+            def call(self, x):
+                return x + keras.random.normal(keras.ops.shape(x), stddev=0.05)
+
+        inputs = keras.Input((20, 4))
+        model = keras.Model(inputs, model(Careless()(inputs)))
+    assert failed(evaluate(model, x, y)) == expected
+
+
+def test_checks_of_several_labels(rng):
+    """A network whose labels are one column off, and one that knows nothing."""
+    x = random_sequences(rng, 400, WINDOW + 2)
+    model = functional(4, "sigmoid")
+    p = model.predict(x[:, 1 : 1 + WINDOW].astype("float32"), verbose=0)
+    y = (p > np.median(p, axis=0)).astype(int)
+    assert "labels" not in failed(evaluate(model, x, y, strategies=["none"]))
+    moved = evaluate(model, x, np.roll(y, 1, axis=1), strategies=["none"])
+    assert "labels" in failed(moved)
+    guess = evaluate(model, x, random_labels(rng, 400, 4, "binary"), strategies=["none"])
+    assert "chance" in failed(guess)
+
+
+def test_overlapping_training_windows_are_counted():
+    def examples(starts, codes, names=None):
+        starts = np.array(starts)
+        places = data.examples.Intervals(np.array(["chr1"] * len(starts)), starts, starts + 10)
+        return data.Examples(codes, np.eye(2, dtype="u1")[[0] * len(starts)], places, names)
+
+    rng = np.random.default_rng(0)
+    training = examples([100, 200, 1000], rng.integers(0, 4, (3, 10)).astype("u1"))
+    codes = rng.integers(0, 4, (5, 10)).astype("u1")
+    codes[4] = sequences.reverse_complement_codes(training.codes[1])
+    names = np.array(["a", "b", "c_shuf", "d", "e"])
+    # touching is not overlapping; one base is; a shuffled sequence lies nowhere
+    test = examples([110, 109, 200, 91, 500], codes, names)
+    duplicates, places = checks.overlap(test, training)
+    assert "1 of 5 test sequences" in duplicates.message and not duplicates.passed
+    assert "2 of 4 test windows overlap" in places.message and not places.passed
+    assert all(check.passed for check in checks.overlap(test.rows([0]), training))
+
+
+def test_controls_by_hand(rng):
+    """A network that counts C is as sure of shuffles as of the real windows, and calls as many."""
+    x = sequences.one_hot(rng.choice(4, (300, 24), p=[0.2, 0.5, 0.1, 0.2]))
+    found = controls(letter_counter(), x, np.ones(300))
+    p = 1 / (1 + np.exp(-8 * (x[:, 2:22, 1].mean(1) - x[:, 2:22, 2].mean(1, dtype=float))))
+    assert found["real"]["sureness"] == pytest.approx(np.maximum(p, 1 - p).mean(), abs=1e-5)
+    assert found["real"]["called"] == pytest.approx((p > 0.5).mean())
+    for kind in ("shuffled", "dinucleotide"):  # keep the composition
+        assert found[kind]["sureness"] == pytest.approx(found["real"]["sureness"], abs=1e-6)
+        assert found[kind]["detection"] == pytest.approx(0.5)
+    assert found["uniform"] == {
+        "sureness": 0.5, "called": 0.0,
+        "detection": pytest.approx((p != 0.5).mean() + (p == 0.5).mean() / 2),
+    }  # fmt: skip
+    assert found["random"]["detection"] > 0.7
+    assert found == controls(letter_counter(), x, np.ones(300))

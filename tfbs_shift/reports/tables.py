@@ -103,7 +103,7 @@ def _cell(figures: Figures, *path: str) -> str:
 
 def text_table(audits: Mapping[str, Figures]) -> str:
     """The table of :func:`rows` for a terminal, with a line that says what the columns are."""
-    return "\n".join([caption(next(iter(audits.values()))), "", aligned(rows(audits))])
+    return "\n".join([f"{caption(audits)}:", "", aligned(rows(audits))])
 
 
 def aligned(table: Sequence[Sequence[str]]) -> str:
@@ -226,8 +226,18 @@ def write_labels(found: Robustness, file: TextIO) -> None:
         writer.writerow([name, int(first.positives[k]), *cells])
 
 
-def caption(figures: Figures) -> str:
-    """What the columns of :func:`rows` are."""
+def caption(audits: Mapping[str, Figures]) -> str:
+    """What the figures of :func:`rows` are of, with the names where networks differ in it."""
+    lines: dict[str, list[str]] = {}
+    for name, figures in audits.items():
+        lines.setdefault(_geometry(figures), []).append(name)
+    parts = [line if len(lines) == 1 else f"{', '.join(names)}: {line}"
+             for line, names in lines.items()]  # fmt: skip
+    intervals = any("intervals" in figures for figures in audits.values())
+    return "; ".join(parts) + (". Below each figure its 95% interval" if intervals else "")
+
+
+def _geometry(figures: Figures) -> str:
     what = " and ".join(metrics(figures))
     if "labels" in figures:
         scored = figures["labels"] - len(figures["labels_left_out"])
@@ -237,5 +247,5 @@ def caption(figures: Figures) -> str:
     return (
         f"{what} of {figures['examples']} examples, window {figures['window']} of "
         f"{figures['sequence_length']} bp, shifts {figures['shifts'][0]:+d} .. "
-        f"{figures['shifts'][-1]:+d} bp, by the way the window is chosen:"
+        f"{figures['shifts'][-1]:+d} bp"
     )

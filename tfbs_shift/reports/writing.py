@@ -83,7 +83,10 @@ def write_audit(
         f"Shift audit of {title}",
         _finding(title, figures),
         [check["message"] for check in figures["checks"] if not check["passed"]],
-        [Table("", tables.columns({title: figures}), tables.caption(figures)), *more],
+        [
+            Table("", tables.columns({title: figures}), f"{tables.caption({title: figures})}."),
+            *more,
+        ],
         drawn,
         out,
         about,
@@ -131,7 +134,7 @@ def write_comparison(
         if not check["passed"]
     ]
     lead = [text for name, figures in audits.items() for text in _finding(name, figures)[:1]]
-    table = Table("", tables.columns(audits), tables.caption(first))
+    table = Table("", tables.columns(audits), f"{tables.caption(audits)}.")
     _write_page(title, lead, warnings, [table, *more], drawn, out, about)
 
 

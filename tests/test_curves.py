@@ -1,0 +1,211 @@
+"""Curves, certificates, intervals and tests of pairs: by brute force, by hand, by textbook;
+plain numpy, no network."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from tfbs_shift.evaluation import profiles, statistics
+from tfbs_shift.evaluation.curves import (
+    certificates,
+    highest_within,
+    nearest,
+    radii,
+    random_within,
+)
+from tfbs_shift.metrics import label_scores, resampled_scores
+from tfbs_shift.scanning import ShiftScan
+from tfbs_shift.windows import WindowRange
+
+
+@st.composite
+def cases(draw):
+    """Losses with ties at every start, whether right, and perhaps spans that forbid some starts."""
+    slack = draw(st.integers(0, 9))
+    bound = draw(st.one_of(st.none(), st.integers(0, 6)))
+    windows = WindowRange(10 + slack, 10, bound)
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    count, size = draw(st.integers(1, 6)), len(windows)
+    loss = rng.integers(0, 4, (count, size)).astype(np.float32)
+    right = rng.random((count, size)) < 0.7
+    allowed = None
+    if draw(st.booleans()):
+        allowed = rng.random((count, size)) < 0.5
+        allowed[np.arange(count), rng.integers(0, size, count)] = True
+    return windows, loss, right, allowed
+
+
+def permitted(windows, allowed, i, r):
+    """Columns that example i may use within r bp: those allowed, or else No Shift's."""
+    columns = [c for c in range(len(windows)) if abs(windows.shifts[c]) <= r
+               and (allowed is None or allowed[i, c])]  # fmt: skip
+    return columns or [int(nearest(len(allowed), windows, allowed)[i])]
+
+
+@given(cases())
+@settings(deadline=None, max_examples=200)
+def test_worst_within_every_radius_by_brute_force(case):
+    windows, loss, right, allowed = case
+    found = highest_within(loss, windows, allowed)
+    assert found.shape == (len(loss), len(radii(windows)))
+    certified = certificates(right, windows, allowed)
+    for i in range(len(loss)):
+        certificate = -1
+        for r in radii(windows):
+            columns = permitted(windows, allowed, i, r)
+            highest = max(loss[i, c] for c in columns)
+            assert loss[i, found[i, r]] == highest
+            assert found[i, r] in columns
+            if r == radii(windows)[-1]:  # of equals the smallest start, as worst_start has it
+                assert found[i, r] == min(c for c in columns if loss[i, c] == highest)
+            if certificate == r - 1 and all(right[i, c] for c in columns):
+                certificate = r
+        centre = int(nearest(len(loss), windows, allowed)[i])
+        assert certified[i] == (certificate if right[i, centre] else -1)
+    scan = ShiftScan(windows, loss, allowed)
+    assert np.array_equal(windows.starts[found[:, -1]], scan.worst_start)
+
+
+@given(cases())
+@settings(deadline=None, max_examples=100)
+def test_random_curve_has_the_moments_of_draws(case):
+    windows, loss, _, allowed = case
+    mean, deviation = random_within(loss, windows, allowed)
+    for r in radii(windows):
+        columns = [permitted(windows, allowed, i, r) for i in range(len(loss))]
+        means = [loss[i, c].mean() for i, c in enumerate(columns)]
+        variances = [loss[i, c].astype(float).var() for i, c in enumerate(columns)]
+        assert mean[r] == pytest.approx(np.mean(means))
+        assert deviation[r] == pytest.approx(np.sqrt(sum(variances)) / len(loss))
+
+
+def test_certificates_by_hand():
+    """Shifts -2 .. 2; the certificate grows until the first wrong window, on either side."""
+    windows = WindowRange(8, 4)
+    right = np.array(
+        [[1, 1, 1, 1, 1], [0, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 0, 1, 1, 1], [1, 1, 0, 1, 1]], bool
+    )
+    assert certificates(right, windows).tolist() == [2, 1, 1, 0, -1]
+    # what may not be used does not count against an example
+    allowed = np.ones((5, 5), bool)
+    allowed[1, 0] = allowed[3, 1] = False
+    assert certificates(right, windows, allowed).tolist() == [2, 2, 1, 2, -1]
+
+
+def test_even_ranges_reach_one_bp_further_right():
+    windows = WindowRange(101, 90)
+    assert list(radii(windows)) == [*range(7)]
+    loss = np.zeros((1, 12))
+    loss[0, 11] = 1  # shift +6
+    assert highest_within(loss, windows)[0].tolist() == [5, 4, 3, 2, 1, 0, 11]
+
+
+# ---- statistics ----
+
+
+def test_bootstrap_interval_of_a_mean_is_the_normal_one(rng):
+    """Of 2,000 draws the percentile interval is the textbook's, to the noise of 1,000 resamples."""
+    values = rng.normal(3, 2, (2000, 1))
+    low, high = statistics.of_means(values)
+    error = 1.96 * values.std() / np.sqrt(2000)
+    assert low[0] == pytest.approx(values.mean() - error, abs=0.2 * error)
+    assert high[0] == pytest.approx(values.mean() + error, abs=0.2 * error)
+
+
+def test_bootstrap_covers_the_truth(rng):
+    """95% intervals of 200 samples hold the true mean about 190 times."""
+    inside = 0
+    for _ in range(200):
+        low, high = statistics.of_means(rng.random((60, 1)) < 0.3, resamples=300)
+        inside += low[0] <= 0.3 <= high[0]
+    assert 178 <= inside <= 199
+
+
+def test_groups_that_agree_within_widen_the_interval(rng):
+    """Ten groups of 100 equal members hold ten observations, not a thousand."""
+    groups = np.repeat(np.arange(10), 100)
+    values = np.repeat(rng.normal(size=10), 100)[:, None]
+    alone, together = statistics.of_means(values), statistics.of_means(values, groups)
+    width = [one.high[0] - one.low[0] for one in (alone, together)]
+    assert width[1] / width[0] == pytest.approx(10, rel=0.2)
+    # of unequal size: a group weighs as its members do
+    groups[:50] = 1
+    middle = statistics.of_means(values, groups)
+    assert middle.low[0] < values.mean() < middle.high[0]
+
+
+def test_one_group_has_no_interval():
+    low, high = statistics.of_means(np.ones((5, 2)), np.zeros(5))
+    assert np.isnan([low, high]).all()
+
+
+def test_mcnemar_by_hand():
+    """1 against 6 discordant pairs: 2 * (1 + 7) / 2^7."""
+    first = np.array([1] * 1 + [0] * 6 + [1] * 20 + [0] * 9, bool)
+    second = np.array([0] * 1 + [1] * 6 + [1] * 20 + [0] * 9, bool)
+    assert statistics.mcnemar(first, second) == pytest.approx(0.125)
+    assert statistics.mcnemar(first, first) == 1.0
+
+
+def test_correction_by_hand():
+    """Benjamini & Hochberg: p * m / rank, made monotone from the largest down."""
+    found = statistics.corrected([0.01, np.nan, 0.04, 0.03, 0.2])
+    assert found[[0, 2, 3, 4]] == pytest.approx([0.04, 4 * 0.04 / 3, 4 * 0.04 / 3, 0.2])
+    assert np.isnan(found[1])
+
+
+def test_weighted_areas_equal_sklearns_on_repeated_examples(rng):
+    y = (rng.random((50, 3)) < 0.4).astype(np.uint8)
+    scores = rng.integers(0, 12, (50, 3)) / 12  # with ties
+    counts = rng.multinomial(50, np.full(50, 1 / 50), size=7).astype(float)
+    counts[6] = 1
+    found = resampled_scores(y, scores, counts)
+    for b, drawn in enumerate(counts.astype(int)):
+        rows = np.repeat(np.arange(50), drawn)
+        auroc, aupr = [], []
+        for k in range(3):
+            auroc.append(sklearn_metrics.roc_auc_score(y[rows, k], scores[rows, k]))
+            curve = sklearn_metrics.precision_recall_curve(y[rows, k], scores[rows, k])
+            aupr.append(sklearn_metrics.auc(curve[1], curve[0]))
+        assert found[:, b] == pytest.approx([np.mean(auroc), np.mean(aupr)])
+    assert found[:, 6] == pytest.approx(list(label_scores(y, scores).means().values()))
+
+
+# ---- where the loss is high ----
+
+
+def test_a_loss_that_follows_the_phase_is_explained_by_it():
+    windows = WindowRange(60, 40)  # shifts -10 .. 10
+    phases = np.mod(windows.shifts, 4)
+    loss = np.tile(phases.astype(np.float32), (30, 1)) + np.arange(30)[:, None]
+    found = profiles.phase(ShiftScan(windows, loss), 4)
+    assert found["explained"] == pytest.approx(1)
+    assert np.diff(found["loss"]) == pytest.approx([1, 1, 1])
+    assert found["explained_by_chance"] == pytest.approx(3 / 20)
+    change = profiles.change_by_distance(loss)
+    assert change[[4, 8, 12]] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert (change[[1, 2, 3, 5]] > 0.5).all()
+    assert profiles.phase(ShiftScan(windows, loss), 1) is None
+    assert profiles.phase(ShiftScan(windows, loss), 21) is None
+
+
+def test_phases_explain_noise_by_chance(rng):
+    windows = WindowRange(60, 40)
+    loss = rng.random((4000, 21)).astype(np.float32)
+    found = profiles.phase(ShiftScan(windows, loss), 4)
+    assert found["explained"] == pytest.approx(found["explained_by_chance"], abs=0.01)
+
+
+def test_where_worst_shifts_lie(rng):
+    windows = WindowRange(14, 10)
+    loss = np.zeros((100, 5), np.float32)
+    loss[:60, 0] = loss[60:90, 4] = 1  # the last ten have the same loss everywhere
+    found = profiles.worst_shifts(ShiftScan(windows, loss))
+    assert found["examples"] == [60, 0, 0, 0, 30]
+    assert (found["ties"], found["at_the_edges"]) == (10, 1.0)
+    assert found["at_the_edges_if_anywhere"] == pytest.approx(0.4)
+    assert found["p_uniform"] < 1e-6
+    noise = rng.random((1000, 5)).astype(np.float32)
+    assert profiles.worst_shifts(ShiftScan(windows, noise))["p_uniform"] > 1e-4

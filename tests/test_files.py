@@ -1,0 +1,241 @@
+"""The files of an audit against a case worked by hand: names, order, values (docs/files.md)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfbs_shift import data, evaluate, reports, sequences
+from tfbs_shift.commands import main
+from tfbs_shift.evaluation.comparing import SavedAudit, differences, repeats
+
+from .test_evaluation import detector
+
+DOCS = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
+LOW, HIGH = np.log1p(np.exp(-10)), np.log1p(np.exp(10))  # losses of a right and a wrong window
+SURE = 1 / (1 + np.exp(-10))
+
+
+@pytest.fixture
+def hand(tmp_path):
+    """Window 4 of 6; a window that begins with C is called unbound; all are bound.
+
+    Right at shifts -1, 0, 1: AAAAAA everywhere; CAAAAA not at -1; ACAAAA not at 0; AACAAA not at 1.
+    """
+    codes = sequences.encode(["AAAAAA", "CAAAAA", "ACAAAA", "AACAAA"])
+    places = data.examples.Intervals(
+        np.array(["chr2", "chr1", "chr1", "chr1"]),
+        np.array([10, -2, 30, 20]), np.array([16, 4, 36, 26]),
+    )  # fmt: skip
+    names = np.array(["a", "b", "c_shuf", "d"])
+    labels = np.eye(2, dtype="u1")[[1] * 4]
+    examples = data.Examples(codes, labels, places, names, "by hand")
+    found = evaluate(detector(), examples.x, np.ones(4), strategies=("none", "worst"))
+    out = tmp_path / "audit"
+    extra = {"data": {"source": "by hand", "checksum": "x", "negatives": None}}
+    reports.write_audit(found, examples, out, title="detector", about=["by hand"], extra=extra)
+    return out
+
+
+def test_robustness_json(hand):
+    figures = json.loads((hand / "robustness.json").read_text())
+    third = (2 * LOW + HIGH) / 3
+    none, worst = 0.75 * LOW + 0.25 * HIGH, 0.25 * LOW + 0.75 * HIGH
+    mean = 0.25 * LOW + 0.75 * third
+    intervals, (at_centre, everywhere) = figures.pop("intervals"), figures.pop("curve")
+    checks = figures.pop("checks")
+    close = pytest.approx
+    assert figures == {
+        "schema": 1,
+        "examples": 4,
+        "sequence_length": 6,
+        "window": 4,
+        "max_shift": None,
+        "shifts": [-1, 0, 1],
+        "seed": 0,
+        "strategies": {
+            "none": {"accuracy": 0.75, "loss": close(none, rel=1e-4)},
+            "worst": {"accuracy": 0.25, "loss": close(worst, rel=1e-4)},
+        },
+        "mean_over_shifts": {"accuracy": close(0.75), "loss": close(mean, rel=1e-4)},
+        "averaged_over_shifts": {"accuracy": 1.0},
+        "right_at_every_shift": 0.25,
+        "consistency": close((1 + 3 * 5 / 9) / 4),
+        "wobble": close(0.75 * (2 * SURE - 1), abs=1e-6),
+        "flipped": 0.75,
+        "certificates": {"median": 0.0, "radius": [-1, 0, 1], "examples": [1, 2, 1]},
+        "worst_shifts": {
+            "examples": [1, 1, 1],
+            "ties": 1,
+            "at_the_edges": close(2 / 3),
+            "at_the_edges_if_anywhere": close(2 / 3),
+            "p_uniform": None,
+        },
+        "phase": None,
+        "data": {"source": "by hand", "checksum": "x", "negatives": None},
+    }
+    assert list(at_centre) == [
+        "max_shift", "accuracy", "random_accuracy", "random_accuracy_low", "random_accuracy_high",
+        "loss", "random_loss", "random_loss_low", "random_loss_high",
+        "accuracy_low", "accuracy_high",
+    ]  # fmt: skip
+    assert (at_centre["max_shift"], at_centre["accuracy"]) == (0, 0.75)
+    assert at_centre["random_accuracy_low"] == at_centre["random_accuracy_high"] == 0.75
+    assert (everywhere["max_shift"], everywhere["accuracy"]) == (1, 0.25)
+    # three of four examples are right with probability 2/3: sd sqrt(3 * 2/9) / 4
+    assert everywhere["random_accuracy"] == close(0.75)
+    assert everywhere["random_accuracy_low"] == close(0.75 - 1.959964 * np.sqrt(2 / 3) / 4)
+    assert everywhere["random_accuracy_high"] == 1.0
+    assert 0 <= everywhere["accuracy_low"] <= 0.25 <= everywhere["accuracy_high"] <= 1
+    over = intervals.pop("examples")
+    assert intervals == {"confidence": 0.95, "resamples": 1000, "resamples_of_areas": None}
+    assert over["number"] == 4
+    assert over["averaged_over_shifts"] == {"accuracy": [1.0, 1.0]}
+    assert set(over) == {
+        "number", "strategies", "mean_over_shifts", "averaged_over_shifts",
+        "right_at_every_shift", "consistency", "wobble", "flipped",
+    }  # fmt: skip
+    assert [set(check) for check in checks] == [{"name", "passed", "message"}] * len(checks)
+    for name in figures | {"intervals": 0, "curve": 0, "checks": 0}:
+        assert f"`{name}`" in DOCS
+
+
+def test_tables(hand):
+    rows = (hand / "robustness.csv").read_text().splitlines()
+    assert rows[0] == "strategy,accuracy,accuracy_low,accuracy_high,loss,loss_low,loss_high"
+    accuracies = {row.split(",")[0]: float(row.split(",")[1]) for row in rows[1:]}
+    expected = {"none": 0.75, "worst": 0.25, "mean_over_shifts": 0.75, "averaged_over_shifts": 1.0}
+    assert accuracies == pytest.approx(expected)
+    assert list(accuracies) == list(expected)
+    assert rows[4] == "averaged_over_shifts,1.0,1.0,1.0,,,"
+    curve = (hand / "curve.csv").read_text().splitlines()
+    assert curve[0].startswith("max_shift,accuracy,random_accuracy,")
+    assert [row.split(",")[:2] for row in curve[1:]] == [["0", "0.75"], ["1", "0.25"]]
+    low, high, sure, not_sure = (f"{v:.6g}" for v in (LOW, HIGH, SURE, 1 - SURE))
+    wobble = f"{2 * SURE - 1:.6g}"
+    header, *examples = (hand / "examples.csv").read_text().splitlines()
+    assert header == (
+        "example,name,chrom,start,end,label,loss,worst_loss,worst_shift,probability,lowest,"
+        "highest,wobble,certificate"
+    )
+    expected = [
+        ["0", "a", "chr2", "10", "16", "1", low, low, "-1", sure, sure, sure, "0", "1"],
+        ["1", "b", "chr1", "-2", "4", "1", low, high, "-1", sure, not_sure, sure, wobble, "0"],
+        ["2", "c_shuf", "chr1", "30", "36", "1", high, high, "0", not_sure, not_sure, sure,
+         wobble, "-1"],
+        ["3", "d", "chr1", "20", "26", "1", low, high, "1", sure, not_sure, sure, wobble, "0"],
+    ]  # fmt: skip
+    for row, cells in zip(examples, expected, strict=True):
+        for ours, theirs in zip(row.split(","), cells, strict=True):
+            same = ours == theirs or float(ours) == pytest.approx(float(theirs), rel=2e-3)
+            assert same, (row, cells)
+
+
+def test_certificates_bed(hand):
+    """Sorted by place, 0-based half-open, cut at 0; what was shuffled lies nowhere."""
+    track, *rows = (hand / "certificates.bed").read_text().splitlines()
+    assert track.startswith("track ") and "useScore=1" in track
+    assert [row.split("\t") for row in rows] == [
+        ["chr1", "0", "4", "b_r=0", "500", "+"],
+        ["chr1", "20", "26", "d_r=0", "500", "+"],
+        ["chr2", "10", "16", "a_r=1", "1000", "+"],
+    ]
+
+
+def test_shifts_npz(hand):
+    with np.load(hand / "shifts.npz") as arrays:
+        assert set(arrays.files) == {
+            "starts", "shifts", "start_none", "start_worst", "right_none", "right_worst", "loss",
+            "worst_start", "worst_loss", "right", "probability", "wobble", "certificate", "labels",
+            "names", "chrom", "start", "end",
+        }  # fmt: skip
+        assert arrays["certificate"].tolist() == [1, 0, -1, 0]
+        assert arrays["probability"][1] == pytest.approx([1 - SURE, SURE, SURE], abs=1e-6)
+        for name in arrays.files:
+            assert f"`{name}`" in DOCS or f"`{name.partition('_')[0]}_<strategy>`" in DOCS
+
+
+def saved(name, right, **figures):
+    """An audit as it is read, of which only what compare needs is made up."""
+    strategies = {"worst": {"accuracy": float(np.mean(right)), "loss": 0.0}}
+    figures = {"examples": len(right), "shifts": [0], "strategies": strategies, **figures}
+    audit = SavedAudit(name, Path(), {"schema": 1, "data": {"checksum": "x"}, **figures})
+    audit.__dict__["arrays"] = {"right_worst": np.asarray(right, bool)}
+    return audit
+
+
+def test_differences_by_hand():
+    """1 against 6 discordant pairs of 36: p = 0.125; two rows: q is twice the smaller p."""
+    first = saved("first", [1] * 1 + [0] * 6 + [1] * 20 + [0] * 9)
+    better = saved("better", [0] * 1 + [1] * 6 + [1] * 20 + [0] * 9)
+    rows = differences([first, better, saved("same", [1] * 1 + [0] * 6 + [1] * 20 + [0] * 9)])
+    assert [list(row) for row in rows] == [
+        ["run", "baseline", "strategy", "metric", "difference", "low", "high", "p", "q"]
+    ] * 2
+    assert rows[0]["difference"] == pytest.approx(5 / 36)
+    assert rows[0]["low"] < 5 / 36 < rows[0]["high"]
+    assert (rows[0]["p"], rows[0]["q"]) == (pytest.approx(0.125), pytest.approx(0.25))
+    assert (rows[1]["difference"], rows[1]["low"], rows[1]["p"], rows[1]["q"]) == (0, 0, 1, 1)
+    other = saved("other", [1, 0], data={"checksum": "y"})
+    assert differences([first, other]) == []
+
+
+def test_repeats_by_hand():
+    """Runs that differ by their seed alone; a sample's standard deviation."""
+    runs = [
+        saved(f"run {seed}", [1] * n + [0] * (10 - n),
+              training={"model": "cnn", "strategy": strategy, "seed": seed})
+        for seed, n, strategy in ((0, 5, "none"), (1, 7, "none"), (2, 6, "worst"))
+    ]  # fmt: skip
+    (found,) = repeats(runs)
+    assert (found["runs"], found["seeds"]) == (["run 0", "run 1"], [0, 1])
+    accuracy = found["strategies"]["worst"]["accuracy"]
+    assert accuracy == {"mean": pytest.approx(0.6), "sd": pytest.approx(np.sqrt(0.02))}
+
+
+def test_comparison_files(hand, tmp_path, capsys):
+    out = tmp_path / "comparison"
+    assert main(["compare", f"--runs=one={hand},two={hand}", f"--out={out}"]) == 0
+    found = json.loads((out / "comparison.json").read_text())
+    assert found["schema"] == 1
+    assert found["runs"] == ["one", "two"]
+    assert (found["repeats"], found["paper"]) == ([], {})
+    assert found["differences"] == [
+        {"run": "two", "baseline": "one", "strategy": strategy, "metric": "accuracy",
+         "difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "q": 1.0}
+        for strategy in ("none", "worst")
+    ]  # fmt: skip
+    assert (out / "differences.csv").read_text().splitlines() == [
+        "run,baseline,strategy,metric,difference,low,high,p,q,labels_different,labels_tested",
+        "two,one,none,accuracy,0.0,0.0,0.0,1.0,1.0,,",
+        "two,one,worst,accuracy,0.0,0.0,0.0,1.0,1.0,,",
+    ]
+    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert files == {
+        "comparison.json", "differences.csv", "report.html", "flags.txt", "plots/curve.png",
+        "plots/curve.svg", "plots/differences.png", "plots/differences.svg",
+    }  # fmt: skip
+    assert "Differences from one" in capsys.readouterr().out
+    for name in ("differences", "repeats", "paper", "runs", "labels_different"):
+        assert f"`{name}`" in DOCS
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ("{hand}", "want two folders or more"),
+        ("{hand},{hand}", "two are named"),
+        ("{hand},/nowhere", "/nowhere: no robustness.json in it: run tfbs-shift evaluate first"),
+        ("{hand},b={bad}", "robustness.json: damaged"),
+        ("{hand},b={old}", "want schema 1; run tfbs-shift evaluate again"),
+    ],
+)
+def test_mistakes_of_compare(runs, message, hand, tmp_path, capsys):
+    for name, text in (("bad", "{"), ("old", "{}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "robustness.json").write_text(text)
+    runs = runs.format(hand=hand, bad=tmp_path / "bad", old=tmp_path / "old")
+    assert main(["compare", f"--runs={runs}", f"--out={tmp_path / 'o'}"]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

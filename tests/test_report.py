@@ -1,0 +1,174 @@
+"""The page as a browser sees it, and the commands that make it."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+
+from tfbs_shift import data, models, reports
+from tfbs_shift.commands import main
+from tfbs_shift.reports.paper import paper_cell
+
+from .test_commands import fails
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture(scope="module")
+def audits(tmp_path_factory):
+    """Two untrained networks audited on synthetic sequences with coordinates."""
+    folder = tmp_path_factory.mktemp("audits")
+    examples = data.synthetic(40, length=44, seed=3)
+    rows = zip(examples.codes, examples.labels[:, 1], strict=True)
+    lines = []
+    for i, (codes, label) in enumerate(rows):
+        letters = data.examples.sequences.decode(codes)
+        end = "" if label else "_shuf"
+        lines.append(f">chr{i % 7 + 1}:{1000 * i + 1}-{1000 * i + 44}{end} {letters} {label}\n")
+    for name in ("train", "test"):
+        (folder / f"{name}.data").write_text("".join(lines))
+    for seed in (0, 1):
+        keras.utils.set_random_seed(seed)
+        models.cnn(36).save(folder / f"cnn{seed}.keras")
+        words = [f"--model={folder}/cnn{seed}.keras", f"--data={folder}", "--examples=2"]
+        assert main(["evaluate", *words, f"--out={folder / f'audit{seed}'}"]) == 0
+    return folder
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("what", ["audit", "comparison"])
+def test_a_browser_shows_the_page(what, audits, tmp_path):
+    """Real headless Chromium: nothing on the console, every figure drawn, tables and text there,
+    nothing wider than a phone."""
+    page = audits / "audit0" / "report.html"
+    if what == "comparison":
+        runs = f"--runs={audits}/audit0,{audits}/audit1"
+        assert main(["compare", runs, f"--out={tmp_path / 'both'}"]) == 0
+        page = tmp_path / "both" / "report.html"
+    probe = """<script>addEventListener("load", () => {
+      const boxes = [...document.querySelectorAll("figure svg")].map(
+        s => { const b = s.getBoundingClientRect(); return [b.width, b.height] });
+      const drawn = [...document.querySelectorAll("figure svg")].map(
+        s => s.querySelectorAll("path, image").length);
+      document.title = JSON.stringify({boxes, drawn, wide: document.documentElement.scrollWidth,
+        inner: innerWidth, tables: document.querySelectorAll("table").length,
+        labels: [...document.querySelectorAll("figure svg")].map(
+          s => (s.getAttribute("aria-label") || "").length)}) })</script>"""
+    copy = tmp_path / "page.html"
+    copy.write_text(page.read_text().replace("</body>", probe + "</body>"))
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=500,900",
+         "--virtual-time-budget=3000", "--dump-dom", copy.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    seen = json.loads(re.search(r"<title>(.*?)</title>", done.stdout)[1].replace("&quot;", '"'))
+    assert len(seen["boxes"]) == (7 if what == "audit" else 2)
+    assert all(width > 200 and height > 100 for width, height in seen["boxes"])
+    assert all(count > 5 for count in seen["drawn"])
+    assert all(length > 40 for length in seen["labels"])
+    assert seen["wide"] <= seen["inner"]
+    assert seen["tables"] >= 2
+
+
+def test_what_an_audit_with_coordinates_says(audits):
+    """Chromosomes as groups, the duplicates of a test set that is the training set, controls."""
+    figures = json.loads((audits / "audit0" / "robustness.json").read_text())
+    assert figures["intervals"]["groups"]["number"] == 7
+    assert figures["data"]["negatives"] == "shuffled"
+    checks = {check["name"]: check for check in figures["checks"]}
+    # a tenth of the training file is the validation set
+    assert "72 of 80 test sequences" in checks["duplicates"]["message"]
+    assert re.search(r"3\d of 40 test windows overlap", checks["overlap"]["message"])
+    assert not checks["chance"]["passed"]
+    assert set(figures["controls"]) == {"real", "shuffled", "dinucleotide", "uniform", "random"}
+    bed = (audits / "audit0" / "certificates.bed").read_text().splitlines()
+    assert len(bed) == 41
+    assert all(re.fullmatch(r"chr\d\t\d+\t\d+\tchr\S+_r=-?\d\t\d+\t\+", row) for row in bed[1:])
+    page = (audits / "audit0" / "report.html").read_text()
+    assert page.count('class="warning"') == sum(not c["passed"] for c in checks.values())
+
+
+def test_protecting_a_motif_on_the_command_line(audits, tmp_path, capsys):
+    words = [f"--model={audits}/cnn0.keras", f"--data={audits}", f"--out={tmp_path / 'p'}"]
+    assert main(["evaluate", *words, "--protect=motif", "--motif=SP1"]) == 0
+    done = json.loads((tmp_path / "p" / "robustness.json").read_text())["protection"]
+    free = json.loads((audits / "audit0" / "robustness.json").read_text())
+    assert done["what"] == "motif SP1"
+    assert 0 < done["windows_excluded"] < 1
+    worst = free["strategies"]["worst"]
+    assert done["worst_without"]["loss"] == pytest.approx(worst["loss"])
+    with np.load(tmp_path / "p" / "shifts.npz") as arrays:
+        assert (~arrays["allowed"]).mean() == pytest.approx(done["windows_excluded"])
+    page = (tmp_path / "p" / "report.html").read_text()
+    assert "Protected spans (motif SP1) excluded" in page
+    assert "--motif=SP1" in (tmp_path / "p" / "flags.txt").read_text()
+    for more, message in (
+        (["--motif=SP1"], "--motif=SP1: only with --protect=motif"),
+        (["--protect=0-44"], "no window of 36 bp"),
+        (["--protect=summit"], "has no summits"),
+        (["--examples=80"], "--examples=80: no example has this name or number"),
+    ):
+        assert message in fails(capsys, "evaluate", *words[:2], f"--out={tmp_path / 'o'}", *more)
+        assert not (tmp_path / "o" / "report.html").exists()
+
+
+def cell(**changes):
+    figures = {
+        "window": 90, "sequence_length": 101,
+        "training": {"model": "cnn", "strategy": "worst"},
+        "data": {"source": "/x/HaibH1hescSp1Pcr1xUniPk/test.data", "negatives": "shuffled"},
+    }  # fmt: skip
+    for key, value in changes.items():
+        figures[key] = figures[key] | value if isinstance(value, dict) else value
+    return paper_cell(figures)
+
+
+def test_a_run_finds_its_cell_of_the_papers_tables():
+    """Values read off the paper's Table 1 and 2."""
+    assert cell() == {"none": {"accuracy": 0.7285}, "random": {"accuracy": 0.7324},
+                      "worst": {"accuracy": 0.6600}}  # fmt: skip
+    assert cell(data={"negatives": "genomic"})["worst"] == {"accuracy": 0.6958}
+    assert cell(window=80) is None
+    assert cell(data={"source": "mine.csv"}) is None
+    assert cell(training={"model": "mine.keras"}) is None
+    tbinet = {"model": "tbinet", "strategy": "worst", "tries": 20}
+    large = {"window": 900, "sequence_length": 1200, "labels": 690, "training": tbinet}
+    assert cell(**large)["worst_of_20"] == {"auroc": 0.9055, "aupr": 0.1431}
+    assert cell(**large | {"training": {**tbinet, "tries": 5}}) is None
+
+
+def test_repeats_and_differences_on_the_page(audits, tmp_path, capsys):
+    """Two seeds of one training; the second run named by hand."""
+    folders = []
+    for seed in (0, 1):
+        folder = tmp_path / f"seed{seed}"
+        shutil.copytree(audits / f"audit{seed}", folder)
+        figures = json.loads((folder / "robustness.json").read_text())
+        figures["training"] = {"model": "cnn", "strategy": "none", "seed": seed}
+        reports.write_json(figures, folder / "robustness.json")
+        folders.append(folder)
+    runs = f"--runs={folders[0]},other={folders[1]}"
+    assert main(["compare", runs, f"--out={tmp_path / 'both'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "Repeats with other seeds" in printed
+    assert "Differences from seed0" in printed
+    found = json.loads((tmp_path / "both" / "comparison.json").read_text())
+    (group,) = found["repeats"]
+    assert group["seeds"] == [0, 1]
+    values = [
+        json.loads((folder / "robustness.json").read_text())["strategies"]["worst"]["accuracy"]
+        for folder in folders
+    ]
+    assert group["strategies"]["worst"]["accuracy"]["mean"] == pytest.approx(np.mean(values))
+    assert {row["run"] for row in found["differences"]} == {"other"}
+    worst = next(row for row in found["differences"] if row["strategy"] == "worst")
+    assert worst["difference"] == pytest.approx(values[1] - values[0])
