@@ -26,13 +26,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--bound", required=True, type=Path, action="append")
+    parser.add_argument("--out", type=Path, help="folder for the whole audit")
     options = parser.parse_args()
     model = ts.models.load(options.model)
     codes = np.concatenate([read_fasta(path) for path in options.bound])
     middle = WindowRange(codes.shape[1], 101).centre
     x = ts.sequences.one_hot(codes[:, middle : middle + 101])
     found = ts.evaluate(model, x, np.ones(len(x), int), progress=True)
-    print(reports.text_table({Path(options.model).name[:20]: found.to_dict()}))
+    name = Path(options.model).name[:20]
+    print(reports.text_table({name: found.to_dict()}))
+    if options.out:
+        labels = np.tile(np.array([[0, 1]], np.uint8), (len(x), 1))
+        examples = ts.data.Examples(codes[:, middle : middle + 101], labels, source="MAFK")
+        reports.write_audit(found, examples, options.out, title=name, about=[str(options)])
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python benchmarks/sp1.py --data=FOLDER --out=runs/sp1
 
 FOLDER holds the SP1 motif discovery set of Zeng et al. 2016 (HaibH1hescSp1Pcr1xUniPk: train.data
-and test.data, or the paper's authors' .npz). Runs the four configs/sp1_*.flags; a finished run in
-OUT is not run again. Figures go to OUT/<run>/audit, the table and the curve to OUT.
+and test.data, or the paper's authors' .npz). Runs configs/sp1_*.flags and repeats two of them with
+other seeds; a finished run in OUT is not run again. Figures go to OUT/<run>/audit, the comparison
+of the runs at window 90 to OUT/comparison, that of the repeats to OUT/repeats.
 """
 
 from __future__ import annotations
@@ -20,13 +21,11 @@ from tfbs_shift.commands import main as tfbs_shift
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STRATEGIES = ("none", "random", "worst")
-# Pap & Megyeri 2022, Table 1, HaibH1hescSp1Pcr1x, discovery: accuracy evaluated with STRATEGIES.
-PAPER = {
-    "sp1_w90_none": (0.7321, 0.7316, 0.6394),
-    "sp1_w90_random": (0.7542, 0.7558, 0.6497),
-    "sp1_w90_worst": (0.7285, 0.7324, 0.6600),
-    "sp1_w101_none": (0.7578,),
-}
+RUNS = (
+    "sp1_w75_none", "sp1_w75_worst", "sp1_w90_none", "sp1_w90_random", "sp1_w90_worst",
+    "sp1_w95_none", "sp1_w95_worst", "sp1_w101_none",
+)  # fmt: skip
+REPEATED = ("sp1_w90_none", "sp1_w90_worst")
 
 
 def main() -> int:
@@ -35,49 +34,60 @@ def main() -> int:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--keep", type=Path, help="folder to copy the small result files to")
     options = parser.parse_args()
+    runs = {run: (run, 0) for run in RUNS}
+    runs |= {f"{run}_seed{seed}": (run, seed) for run in REPEATED for seed in (1, 2)}
     audits = {}
-    for run in PAPER:
-        folder = options.out / run
+    for name, (config, seed) in runs.items():
+        folder = options.out / name
         data = f"--data={options.data}"
-        if not (folder / "model.keras").exists():
-            config = CONFIGS / f"{run}.flags"
-            if status := tfbs_shift(["train", f"--flagfile={config}", data, f"--out={folder}"]):
-                return status
+        words = [f"--flagfile={CONFIGS / config}.flags", data, f"--seed={seed}"]
+        if not (folder / "model.keras").exists() and (
+            status := tfbs_shift(["train", *words, f"--out={folder}"])
+        ):
+            return status
         file = folder / "audit" / "robustness.json"
         words = ["evaluate", f"--model={folder}", data, f"--out={folder / 'audit'}"]
         if not file.exists() and (status := tfbs_shift(words)):
             return status
-        audits[run] = json.loads(file.read_text())
+        audits[name] = json.loads(file.read_text())
         if options.keep:
-            (options.keep / run).mkdir(parents=True, exist_ok=True)
+            (options.keep / name).mkdir(parents=True, exist_ok=True)
             for result in (file, file.with_suffix(".csv"), folder / "history.csv"):
-                shutil.copy(result, options.keep / run)
-    print(table(audits))
-    shifted = {
-        f"trained with {run.rpartition('_')[2]}": figures
-        for run, figures in audits.items()
-        if len(figures["curve"]) > 1
+                shutil.copy(result, options.keep / name)
+    print(table({run: audits[run] for run in RUNS}))
+    compared = {
+        "comparison": [f"sp1_w90_{strategy}" for strategy in STRATEGIES],
+        "repeats": [name for name, (config, _) in runs.items() if config in REPEATED],
     }
-    reports.write_comparison(
-        shifted, options.out, title="SP1 motif discovery, window 90 of 101 bp", about=list(audits)
-    )
+    for name, members in compared.items():
+        folders = ",".join(str(options.out / member) for member in members)
+        if status := tfbs_shift(["compare", f"--runs={folders}", f"--out={options.out / name}"]):
+            return status
+        if options.keep:
+            shutil.copy(options.out / name / "comparison.json", options.keep / f"{name}.json")
     if options.keep:
-        shutil.copy(options.out / "plots" / "curve.png", options.keep)
+        shutil.copy(options.out / "comparison" / "plots" / "curve.png", options.keep)
     return 0
 
 
 def table(audits: dict[str, dict]) -> str:
-    """Markdown: accuracy, the paper's, and the difference, in each cell."""
-    lines = ["| window | trained with | No Shift | Rnd | Worst |", "|---|---|---|---|---|"]
-    for run, paper in PAPER.items():
-        figures = audits[run]["strategies"]
+    """Markdown: accuracy, the paper's, the difference in each cell; then what belongs to it."""
+    header = ["window", "trained with", "No Shift", "Rnd", "Worst", "consistency", "wobble"]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for run, figures in audits.items():
+        paper = reports.paper_cell(figures) or {}
+        shown = STRATEGIES if len(figures["shifts"]) > 1 else STRATEGIES[:1]
         cells = []
-        for name, theirs in zip(STRATEGIES, paper, strict=False):
-            ours = figures[name]["accuracy"]
-            cells.append(f"{ours:.4f} / {theirs:.4f} ({ours - theirs:+.4f})")
+        for name in shown:
+            ours = figures["strategies"][name]["accuracy"]
+            theirs = paper.get(name, {}).get("accuracy")
+            beside = "" if theirs is None else f" / {theirs:.4f} ({ours - theirs:+.4f})"
+            cells.append(f"{ours:.4f}{beside}")
         cells += [""] * (len(STRATEGIES) - len(cells))
+        for key in ("consistency", "wobble"):
+            cells.append(f"{figures[key]:.3f}" if len(shown) > 1 else "")
         name = run.rpartition("_")[2]
-        lines.append(f"| {audits[run]['window']} | {name} | {' | '.join(cells)} |")
+        lines.append(f"| {figures['window']} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -102,8 +102,9 @@ def _cell(figures: Figures, *path: str) -> str:
 
 
 def text_table(audits: Mapping[str, Figures]) -> str:
-    """The table of :func:`rows` for a terminal, with a line that says what the columns are."""
-    return "\n".join([f"{caption(audits)}:", "", aligned(rows(audits))])
+    """The table of :func:`columns` for a terminal, with a line that says what it is of."""
+    table = [[cell.replace("\n", "  ") for cell in row] for row in columns(audits)]
+    return "\n".join([f"{caption(audits)}:", "", aligned(table)])
 
 
 def aligned(table: Sequence[Sequence[str]]) -> str:
@@ -234,7 +235,7 @@ def caption(audits: Mapping[str, Figures]) -> str:
     parts = [line if len(lines) == 1 else f"{', '.join(names)}: {line}"
              for line, names in lines.items()]  # fmt: skip
     intervals = any("intervals" in figures for figures in audits.values())
-    return "; ".join(parts) + (". Below each figure its 95% interval" if intervals else "")
+    return "; ".join(parts) + ("; beside each figure its 95% interval" if intervals else "")
 
 
 def _geometry(figures: Figures) -> str:
