@@ -52,8 +52,11 @@ def main() -> int:
         audits[name] = json.loads(file.read_text())
         if options.keep:
             (options.keep / name).mkdir(parents=True, exist_ok=True)
-            for result in (file, file.with_suffix(".csv"), folder / "history.csv"):
+            for result in (file.with_suffix(".csv"), folder / "history.csv"):
                 shutil.copy(result, options.keep / name)
+            kept = dict(audits[name])
+            kept["data"] = kept["data"] | {"source": Path(kept["data"]["source"]).name}
+            reports.write_json(kept, options.keep / name / file.name)
     print(table({run: audits[run] for run in RUNS}))
     compared = {
         "comparison": [f"sp1_w90_{strategy}" for strategy in STRATEGIES],

@@ -22,6 +22,7 @@ def test_it_logs_what_evaluate_finds(sets, tmp_path):
     x, y = sets
     model = functional()
     model.compile(keras.optimizers.SGD(0.5), "categorical_crossentropy")
+    pytest.importorskip("tensorboard")
     audit = ShiftAudit(x, y, csv_file=tmp_path / "deep" / "audit.csv", log_dir=tmp_path / "board")
     logger = keras.callbacks.CSVLogger(tmp_path / "keras.csv")
     history = model.fit(x[:, 2 : 2 + WINDOW].astype("f4"), y, epochs=3, verbose=0,
@@ -83,9 +84,13 @@ def test_training_can_stop_by_it(sets):
     assert len(history.epoch) == 2
 
 
-def test_what_does_not_fit(sets):
+def test_what_does_not_fit(sets, monkeypatch):
     with pytest.raises(InputError, match="every 0: must be at least 1"):
         ShiftAudit(*sets, every=0)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs TensorBoard: pip install tensorboard"):
+        ShiftAudit(*sets, log_dir="here")
+    monkeypatch.undo()
     model = functional()
     model.compile("sgd", "categorical_crossentropy")
     x = np.zeros((2, WINDOW, 4), "f4")

@@ -190,6 +190,7 @@ def test_repeats_by_hand():
     ]  # fmt: skip
     (found,) = repeats(runs)
     assert (found["runs"], found["seeds"]) == (["run 0", "run 1"], [0, 1])
+    assert repeats([saved("alone", [1])]) == []
     accuracy = found["strategies"]["worst"]["accuracy"]
     assert accuracy == {"mean": pytest.approx(0.6), "sd": pytest.approx(np.sqrt(0.02))}
 

@@ -8,12 +8,16 @@ import subprocess
 import keras
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from tfbs_shift import data, models, reports
 from tfbs_shift.commands import main
 from tfbs_shift.reports.paper import paper_cell
 
-from .test_commands import fails
+from .conftest import functional
+from .test_commands import deepsea_folder, fails
+
+__all__ = ["deepsea_folder"]  # a fixture
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -172,3 +176,45 @@ def test_repeats_and_differences_on_the_page(audits, tmp_path, capsys):
     assert {row["run"] for row in found["differences"]} == {"other"}
     worst = next(row for row in found["differences"] if row["strategy"] == "worst")
     assert worst["difference"] == pytest.approx(values[1] - values[0])
+
+
+def test_networks_of_several_labels_are_compared(deepsea_folder, tmp_path, capsys):
+    """The difference in AUROC is scikit-learn's on the predictions kept; labels are tested, too."""
+    folders = []
+    for seed in (0, 1):
+        keras.utils.set_random_seed(seed)
+        file = tmp_path / f"several{seed}.keras"
+        functional(5, "sigmoid", window=90).save(file)
+        out = tmp_path / f"audit{seed}"
+        words = [f"--model={file}", f"--data={deepsea_folder}", "--labels=all", "--draws=2"]
+        assert main(["evaluate", *words, "--strategies=none,worst", f"--out={out}"]) == 0
+        page = (out / "report.html").read_text()
+        assert page.count("<svg") == 7
+        assert "lowest and highest draw" in page
+        assert "keeps every label" in page
+        folders.append(out)
+    first = json.loads((folders[0] / "robustness.json").read_text())
+    assert first["curve"][-1]["auroc"] == first["strategies"]["worst"]["auroc"]
+    assert (folders[0] / "curve.csv").read_text().startswith("max_shift,")
+    assert not (folders[0] / "certificates.bed").exists()
+    capsys.readouterr()
+    runs = f"--runs={folders[0]},{folders[1]}"
+    assert main(["compare", runs, f"--out={tmp_path / 'both'}"]) == 0
+    assert "labels that differ" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "both" / "comparison.json").read_text())["differences"]
+    assert [(row["strategy"], row["metric"]) for row in rows] == [
+        ("none", "auroc"), ("none", "aupr"), ("worst", "auroc"), ("worst", "aupr"),
+    ]  # fmt: skip
+    y = data.load(deepsea_folder, labels="all").y
+    kept = [0, 1, 2, 4]  # label 3 has no example
+    for row in rows[::2]:
+        file = f"predictions/predictions_{row['strategy']}.npy"
+        areas = [
+            metrics.roc_auc_score(y[:, kept], np.load(folder / file)[:, kept]) for folder in folders
+        ]
+        assert row["difference"] == pytest.approx(areas[1] - areas[0])
+        assert row["low"] < row["difference"] < row["high"]
+        assert row["labels_tested"] == 4
+    (folders[1] / "predictions" / "predictions_worst.npy").write_bytes(b"")
+    words = ["compare", runs, f"--out={tmp_path / 'o'}"]
+    assert "predictions_worst.npy: missing or damaged" in fails(capsys, *words)

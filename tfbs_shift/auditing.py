@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,12 @@ class ShiftAudit(keras.callbacks.Callback):
         max_shift: the largest absolute shift, in bp.
         every: audit each so many epochs, the last of these intervals too.
         csv_file: a CSV to write, one row an audit; an earlier one is replaced.
-        log_dir: a folder for TensorBoard (with the TensorFlow backend).
+        log_dir: a folder for TensorBoard, which must be installed, and TensorFlow.
         seed, batch_size: as for ``evaluate``.
 
     Raises:
-        InputError: ``every`` below 1; at the first audit, what ``evaluate`` raises.
+        InputError: ``every`` below 1; ``log_dir`` without TensorBoard; at the first audit, what
+            ``evaluate`` raises.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class ShiftAudit(keras.callbacks.Callback):
         super().__init__()
         if every < 1:
             raise InputError(f"every {every}: must be at least 1 epoch")
+        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
+            raise InputError(f"log_dir {log_dir}: needs TensorBoard: pip install tensorboard")
         self.x, self.y = x, y
         self.every = every
         self._options = {

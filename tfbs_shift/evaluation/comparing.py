@@ -65,7 +65,7 @@ class SavedAudit:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{path}: missing or damaged; run tfbs-shift evaluate again"
             ) from error
@@ -89,7 +89,7 @@ class SavedAudit:
         path = self.folder / "predictions" / f"predictions_{strategy}.npy"
         try:
             values = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(
                 f"{path}: missing or damaged; run tfbs-shift evaluate again"
             ) from error
@@ -195,12 +195,14 @@ def repeats(audits: Sequence[SavedAudit]) -> list[dict[str, Any]]:
         ``strategies``: for each strategy and metric its ``mean`` and ``sd`` (of a sample).
     """
     groups: dict[str, list[SavedAudit]] = {}
-    for audit in audits:
-        training = audit.figures.get("training")
-        if training:
-            alike = {key: value for key, value in training.items() if key != "seed"}
-            key = json.dumps([alike, audit.checksum, audit.figures["shifts"]], sort_keys=True)
-            groups.setdefault(key, []).append(audit)
+    trained = [audit for audit in audits if audit.figures.get("training")]
+    # Flags that all runs have: a later version may have more, with what was fixed as default.
+    flags = [set(audit.figures["training"]) for audit in trained]
+    common = set.intersection(*flags) if flags else set()
+    for audit in trained:
+        alike = {key: audit.figures["training"][key] for key in common - {"seed"}}
+        key = json.dumps([alike, audit.checksum, audit.figures["shifts"]], sort_keys=True)
+        groups.setdefault(key, []).append(audit)
     found = []
     for members in groups.values():
         if len(members) < 2:

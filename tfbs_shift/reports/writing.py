@@ -219,8 +219,8 @@ def _drawn(
                 plots.distance(found),
             ),
             "heat_map": (
-                ("Probability" if single else "Loss") + " of examples at every shift (evenly "
-                "spread ones of all, the least certified on top).",
+                ("Probability of class 1" if single else "Loss") + " of examples at every shift "
+                "(evenly spread ones of all, the least certified on top).",
                 plots.heat_map(found),
             ),
         },
