@@ -1,5 +1,6 @@
 """The page as a browser sees it, and the commands that make it."""
 
+import csv
 import json
 import re
 import shutil
@@ -215,6 +216,15 @@ def test_networks_of_several_labels_are_compared(deepsea_folder, tmp_path, capsy
         assert row["difference"] == pytest.approx(areas[1] - areas[0])
         assert row["low"] < row["difference"] < row["high"]
         assert row["labels_tested"] == 4
+    with (tmp_path / "both" / "labels.csv").open() as file:
+        labels = list(csv.DictReader(file))
+    assert [(row["strategy"], row["label"]) for row in labels] == [
+        (strategy, str(k)) for strategy in ("none", "worst") for k in kept
+    ]
+    for i, k in enumerate(kept):
+        p = np.load(folders[1] / "predictions" / "predictions_none.npy")[:, k]
+        assert float(labels[i]["auroc"]) == pytest.approx(metrics.roc_auc_score(y[:, k], p))
+        assert float(labels[i]["p"]) <= float(labels[i]["q"]) <= 1
     (folders[1] / "predictions" / "predictions_worst.npy").write_bytes(b"")
     words = ["compare", runs, f"--out={tmp_path / 'o'}"]
     assert "predictions_worst.npy: missing or damaged" in fails(capsys, *words)

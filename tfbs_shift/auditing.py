@@ -65,7 +65,7 @@ class ShiftAudit(keras.callbacks.Callback):
         self.every = every
         self._options = {
             "window": window, "strategies": strategies, "max_shift": max_shift, "seed": seed,
-            "batch_size": batch_size,
+            "batch_size": batch_size, "self_checks": False,
         }  # fmt: skip
         self.csv_file = None if csv_file is None else Path(csv_file).expanduser()
         self.log_dir = log_dir

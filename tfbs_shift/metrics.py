@@ -71,8 +71,7 @@ def label_scores(
         if np.isnan(values).any():
             raise InputError("some scores are no numbers (NaN)")
         for i, (one, score) in enumerate(zip(truth, values, strict=True)):
-            once = np.ones((1, len(one)))
-            found.auroc[first + i], found.aupr[first + i] = _areas(one, score, once)[:, 0]
+            found.auroc[first + i], found.aupr[first + i] = _areas(one, score)[:, 0]
             found.positives[first + i] = np.count_nonzero(one)
 
     with ThreadPoolExecutor(2) as threads:
@@ -105,15 +104,18 @@ def resampled_scores(y: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> n
     return np.divide(total, scored, out=np.full_like(total, np.nan), where=scored > 0)
 
 
-def _areas(y: np.ndarray, score: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(AUROC, AUPR) of one label, (2, b): y 0/1 (N,), score (N,), counts (b, N)."""
+def _areas(y: np.ndarray, score: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """(AUROC, AUPR) of one label, (2, b): y 0/1 (N,), score (N,), counts (b, N) or each once."""
     order = np.argsort(score)[::-1]
     score = score[order]
     # Equal scores stand or fall together: count where a run of them ends.
     ends = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)
-    drawn = counts[:, order]
-    called = np.cumsum(drawn, axis=1)[:, ends]
-    hits = np.cumsum(drawn * y[order], axis=1)[:, ends]
+    if counts is None:
+        called, hits = ends[None] + 1, np.cumsum(y[order], dtype=np.int64)[None, ends]
+    else:
+        drawn = counts[:, order]
+        called = np.cumsum(drawn, axis=1)[:, ends]
+        hits = np.cumsum(drawn * y[order], axis=1)[:, ends]
     alarms = called - hits
     positives, negatives = hits[:, -1:], alarms[:, -1:]
     nothing = np.zeros_like(positives)
@@ -124,5 +126,5 @@ def _areas(y: np.ndarray, score: np.ndarray, counts: np.ndarray) -> np.ndarray:
         precision = np.concatenate([nothing + 1, precision], axis=1)
         auroc = trapezoid(recall, np.concatenate([nothing, alarms], axis=1)) / negatives[:, 0]
     aupr = trapezoid(precision, recall)
-    known = (positives * negatives)[:, 0] > 0
+    known = ((positives > 0) & (negatives > 0))[:, 0]
     return np.where(known, [auroc, aupr], np.nan)

@@ -5,7 +5,7 @@ gives it a name. The others are compared with the first: on the same examples by
 and McNemar's test, corrected for the number of tests. Runs that differ by their seed alone are
 repeats: their mean and standard deviation is given. Where a run is a cell of the tables of Pap &
 Megyeri (ICAART 2022), the paper's figures stand beside it. The folder gets report.html, plots/,
-comparison.json, differences.csv and flags.txt.
+comparison.json, differences.csv (of several labels labels.csv) and flags.txt.
 
   tfbs-shift compare --runs=audits/none,audits/worst --out=comparison
   tfbs-shift compare --runs=centre=runs/none/audit,worst=runs/worst/audit --out=comparison
@@ -40,7 +40,13 @@ def run(flags: absl_flags.FlagValues) -> None:
     out = Path(flags.out).expanduser()
     shared.load_keras()
     from tfbs_shift import reports
-    from tfbs_shift.evaluation.comparing import SavedAudit, comparable, differences, repeats
+    from tfbs_shift.evaluation.comparing import (
+        SavedAudit,
+        comparable,
+        differences,
+        label_differences,
+        repeats,
+    )
 
     audits = []
     for word in flags.runs:
@@ -56,7 +62,8 @@ def run(flags: absl_flags.FlagValues) -> None:
         raise InputError(f"--runs: two are named {twice[0]!r}: give names, NAME=FOLDER")
     if len({audit.several for audit in audits}) > 1:
         raise InputError("--runs: some have several labels and some have classes")
-    found = differences(audits, seed=flags.seed)
+    labels = label_differences(audits)
+    found = differences(audits, labels, seed=flags.seed)
     seeds = repeats(audits)
     papers = {audit.name: reports.paper_cell(audit.figures) for audit in audits}
     others = [audit.name for audit in audits[1:] if not comparable(audits[0], audit)]
@@ -80,6 +87,8 @@ def run(flags: absl_flags.FlagValues) -> None:
         out / "comparison.json",
     )
     reports.write_differences(found, out / "differences.csv")
+    if labels:
+        reports.write_differences(labels, out / "labels.csv")
     tables = reports.comparison_tables(figures, found, seeds, papers)
     reports.write_comparison(
         figures,

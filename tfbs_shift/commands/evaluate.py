@@ -150,6 +150,7 @@ def run(flags: absl_flags.FlagValues) -> None:
         protect=protect,
         groups=chrom if chrom is not None and len(set(chrom)) >= 5 else None,
         draws=flags.draws,
+        examples=show,
         average_strands=flags.average_strands,
         label_names=examples.label_names,
         folder=out / "predictions",

@@ -114,13 +114,19 @@ class SavedAudit:
         return (values[:half] + values[half:]) / 2
 
 
-def differences(audits: Sequence[SavedAudit], *, seed: int = 0) -> list[dict[str, Any]]:
+def differences(
+    audits: Sequence[SavedAudit], labels: Sequence[Mapping[str, Any]] = (), *, seed: int = 0
+) -> list[dict[str, Any]]:
     """Each later audit against the first, under each strategy both have.
 
     Accuracy: paired bootstrap (chromosomes where known and at least 5, else examples) and McNemar's
-    exact test. Several labels: paired bootstrap of the mean AUROC and AUPR, and McNemar's test of
-    the calls (above 0.5) of each label. p-values are corrected over all rows, or all labels of a
-    row, to control the false discovery rate.
+    exact test, corrected over all rows to control the false discovery rate. Several labels: paired
+    bootstrap of the mean AUROC and AUPR, and how many of ``labels`` differ.
+
+    Args:
+        audits: two or more.
+        labels: what :func:`label_differences` gives for them.
+        seed: of the resamples.
 
     Returns:
         Rows ``run, baseline, strategy, metric, difference, low, high``, and ``p, q`` for accuracy;
@@ -134,12 +140,49 @@ def differences(audits: Sequence[SavedAudit], *, seed: int = 0) -> list[dict[str
             continue
         for strategy in first.figures["strategies"]:
             if strategy in other.figures["strategies"]:
-                compare = _areas if first.several else _accuracy
                 about = {"run": other.name, "baseline": first.name, "strategy": strategy}
-                rows += [about | row for row in compare(first, other, strategy, seed)]
+                compare = _areas if first.several else _accuracy
+                found = [about | row for row in compare(first, other, strategy, seed)]
+                if first.several:
+                    tests = [one for one in labels if about.items() <= one.items()]
+                    different = sum(one["q"] < 0.05 for one in tests)
+                    number = {"labels_different": different, "labels_tested": len(tests)}
+                    found = [row | number for row in found]
+                rows += found
     tested = [row for row in rows if "p" in row]
     for row, q in zip(tested, statistics.corrected([row["p"] for row in tested]), strict=True):
         row["q"] = float(q)
+    return rows
+
+
+def label_differences(audits: Sequence[SavedAudit]) -> list[dict[str, Any]]:
+    """Each label of each later audit against the first, under each strategy both have.
+
+    Returns:
+        Rows ``run, baseline, strategy, label, auroc_baseline, auroc, p, q``: McNemar's exact test
+        of the calls (above 0.5), corrected over the labels of one run and strategy. Labels that
+        lack a class are left out; none for runs that are not of several labels.
+    """
+    first, *others = audits
+    rows: list[dict[str, Any]] = []
+    for other in others:
+        if not first.several or not comparable(first, other):
+            continue
+        for strategy in first.figures["strategies"]:
+            if strategy not in other.figures["strategies"]:
+                continue
+            y, p, q = first.labels, first.predictions(strategy), other.predictions(strategy)
+            scores = [label_scores(y, np.asarray(one)) for one in (p, q)]
+            labels = np.flatnonzero(scores[0].scored)
+            right = [(np.asarray(one) > 0.5) == (y > 0.5) for one in (p, q)]
+            tests = [statistics.mcnemar(right[0][:, k], right[1][:, k]) for k in labels]
+            names = first.arrays.get("label_names", np.arange(y.shape[1]))
+            for k, test, corrected in zip(labels, tests, statistics.corrected(tests), strict=True):
+                rows.append(
+                    {"run": other.name, "baseline": first.name, "strategy": strategy}
+                    | {"label": str(names[k]), "auroc_baseline": float(scores[0].auroc[k])}
+                    | {"auroc": float(scores[1].auroc[k]), "p": test, "q": float(corrected)}
+                )
     return rows
 
 
@@ -175,14 +218,9 @@ def _areas(first: SavedAudit, other: SavedAudit, strategy: str, seed: int) -> li
 
     value = change(np.ones((1, len(names))))[:, 0]
     interval = statistics.bootstrap(change, len(names), resamples=AREA_RESAMPLES, seed=seed)
-    right = [((np.asarray(v) > 0.5) == (y > 0.5)) for v in (p, q)]
-    scored = label_scores(y, p).scored
-    tests = [statistics.mcnemar(right[0][:, k], right[1][:, k]) for k in np.flatnonzero(scored)]
-    different = int((statistics.corrected(tests) < 0.05).sum())
     return [
         {"metric": metric, "difference": float(value[i]), "low": float(interval.low[i])}
         | {"high": float(interval.high[i])}
-        | {"labels_different": different, "labels_tested": len(tests)}
         for i, metric in enumerate(("auroc", "aupr"))
     ]
 

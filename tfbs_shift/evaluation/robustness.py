@@ -66,6 +66,9 @@ class Robustness:
             place of numbers.
         stride: bp between the positions of the model's coarsest layer.
         checks: what may make the figures meaningless, see :mod:`tfbs_shift.evaluation.checks`.
+        profiles: for several labels, float32 (S, K) probabilities of a few examples, by number: the
+            most fragile, the most robust, those asked for. (Of classes ``every.probability`` has
+            all.)
         controls: what :func:`tfbs_shift.controls` found, if it was asked.
         protection: what a bound by protected spans did; None without.
     """
@@ -86,6 +89,7 @@ class Robustness:
     intervals: dict[str, dict[str, Any]] = field(repr=False)
     stride: int
     checks: list[checks.Check]
+    profiles: dict[int, np.ndarray] = field(repr=False, default_factory=dict)
     controls: dict[str, dict[str, float]] | None = None
     protection: dict[str, Any] | None = None
 
@@ -107,10 +111,7 @@ class Robustness:
         No Shift's own window is wrong. Every window was run: see
         :func:`tfbs_shift.evaluation.curves.certificates`.
         """
-        if self.every is None:
-            return None
-        sound = self.every.kept if self.every.right is None else self.every.right
-        return certificates(sound, self.windows, self.every.scan.allowed)
+        return None if self.every is None else _certificates(self.every)
 
     @property
     def right_at_every_shift(self) -> float | None:
@@ -131,15 +132,12 @@ class Robustness:
     @property
     def fragile(self) -> int | None:
         """The example whose probability moves most between windows."""
-        return None if self.every is None else int(self.every.wobble.argmax())
+        return None if self.every is None else _extremes(self.every)[0]
 
     @property
     def robust(self) -> int | None:
         """The one whose moves least, among those certified furthest."""
-        if self.every is None or self.certificates is None:
-            return None
-        best = self.certificates == self.certificates.max()
-        return int(np.where(best, self.every.wobble, np.inf).argmin())
+        return None if self.every is None else _extremes(self.every)[1]
 
     def to_dict(self) -> dict[str, Any]:
         """The figures in plain numbers, ready for JSON (docs/files.md); the arrays stay behind."""
@@ -205,6 +203,8 @@ def evaluate(
     label_names: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
     draws: int = 5,
+    examples: Sequence[int] = (),
+    self_checks: bool = True,
     folder: Path | None = None,
     batch_size: int | None = None,
     progress: bool = False,
@@ -233,6 +233,8 @@ def evaluate(
         groups: (N,) what each example belongs to, its chromosome say: intervals for groups drawn
             as wholes are given, too, since examples of one may not be independent.
         draws: random shifts behind the random curve of several labels; 0: no such curve.
+        examples: numbers of examples whose ``profiles`` are wanted.
+        self_checks: whether to make them; they cost a few thousand runs of the model.
         folder: keep losses and predictions in files there while they are made. The same call with
             the same folder goes on where an interrupted one stopped.
 
@@ -306,9 +308,36 @@ def evaluate(
         curve=curve,
         intervals=intervals,
         stride=total_stride(model),
-        checks=checks.of_model(job),
+        checks=checks.of_model(job) if self_checks else [],
+        profiles=_profiles(found, job, examples, batch_size),
         protection=None if protect is None else _protection(found, job),
     )
+
+
+def _certificates(every: EveryStart) -> np.ndarray:
+    sound = every.kept if every.right is None else every.right
+    return certificates(sound, every.scan.windows, every.scan.allowed)
+
+
+def _extremes(every: EveryStart) -> tuple[int, int]:
+    """The most fragile and the most robust example."""
+    certified = _certificates(every)
+    best = certified == certified.max()
+    return int(every.wobble.argmax()), int(np.where(best, every.wobble, np.inf).argmin())
+
+
+def _profiles(
+    found: Found, job: ScanJob, examples: Sequence[int], batch_size: int | None
+) -> dict[int, np.ndarray]:
+    """Probabilities of several labels at every start, (S, K), for a few examples: run once more."""
+    if found.every is None or found.every.right is not None:
+        return {}
+    rows = np.unique([*_extremes(found.every), *examples])
+    profiles: dict[int, np.ndarray] = {}
+    for some, _, outputs in job.blocks(None, batch_size, rows=rows):
+        probabilities = job.outputs.probabilities(outputs)
+        profiles |= dict(zip(rows[some].tolist(), probabilities, strict=True))
+    return profiles
 
 
 def _mean(values: np.ndarray) -> float:

@@ -40,9 +40,16 @@ def comparison_tables(
 
 
 def write_differences(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A CSV of differences, one row each; empty cells where a figure does not apply."""
+    """A CSV of differences, one row each; empty cells where a figure does not apply.
+
+    Args:
+        rows: as ``differences`` or ``label_differences`` of
+            :mod:`tfbs_shift.evaluation.comparing` give them.
+        path: the file.
+    """
+    columns = list(rows[0]) if rows and "label" in rows[0] else _COLUMNS
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

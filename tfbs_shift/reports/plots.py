@@ -124,14 +124,13 @@ def heat_map(found: Robustness) -> Figure:
 
 
 def examples(found: Robustness, chosen: Mapping[str, int]) -> Figure:
-    """Loss and probability of single examples against the shift.
+    """Loss and probability (of several labels: of the one that moves most) against the shift.
 
     Args:
         found: the audit.
         chosen: number of the example, by title.
     """
     assert found.every is not None
-    both = found.every.probability is not None
     figure = Figure(figsize=(6, 1.9 * len(chosen) + 0.4), layout="constrained")
     shifts, rows = found.windows.shifts, len(chosen)
     highest = found.every.scan.loss[list(chosen.values())].max()
@@ -139,8 +138,13 @@ def examples(found: Robustness, chosen: Mapping[str, int]) -> Figure:
         curves = [("loss", found.every.scan.loss[example], _COLOURS[1])]
         if found.every.probability is not None:
             curves.insert(0, ("probability", found.every.probability[example], _COLOURS[0]))
+        else:  # of the label that moves most
+            label = int(np.ptp(found.profiles[example], axis=0).argmax())
+            curves.insert(0, ("probability", found.profiles[example][:, label], _COLOURS[0]))
+            name = found.label_names[label] if found.label_names else f"label {label}"
+            title += f", {name}"
         for j, (name, values, colour) in enumerate(curves):
-            axes = figure.add_subplot(rows, 2 if both else 1, i * len(curves) + j + 1, ylabel=name)
+            axes = figure.add_subplot(rows, 2, 2 * i + j + 1, ylabel=name)
             _plain(axes)
             axes.plot(shifts, values, color=colour, marker="o", markersize=2.5)
             if name == "probability":

@@ -169,6 +169,7 @@ def _arrays(found: Robustness, examples: Examples) -> dict[str, Any]:
         arrays["certificate"] = found.certificates
     arrays |= {"labels": np.asarray(examples.labels), "names": examples.names}
     arrays["strand"] = examples.strand
+    arrays["label_names"] = None if found.label_names is None else np.array(found.label_names)
     arrays |= {} if examples.intervals is None else examples.intervals._asdict()
     return {name: array for name, array in arrays.items() if array is not None}
 
