@@ -131,6 +131,11 @@ def test_evaluate_writes_an_audit(trained, folder, tmp_path, capsys):
     assert {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()} == files
     assert "--max_shift=1" in (out / "flags.txt").read_text().splitlines()
     assert json.loads((out / "robustness.json").read_text())["shifts"] == [-1, 0, 1]
+    # what this audit has not is not left over from the last
+    assert main(["evaluate", *words[:2], "--strategies=none", f"--out={out}"]) == 0
+    assert {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()} == {
+        "robustness.json", "robustness.csv", "report.html", "shifts.npz", "flags.txt",
+    }  # fmt: skip
 
 
 def test_channels_go_in_as_the_model_reads_them(folder, tmp_path):

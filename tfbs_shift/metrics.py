@@ -71,8 +71,9 @@ def label_scores(
         if np.isnan(values).any():
             raise InputError("some scores are no numbers (NaN)")
         for i, (one, score) in enumerate(zip(truth, values, strict=True)):
-            found.auroc[first + i], found.aupr[first + i] = _areas(one, score)[:, 0]
             found.positives[first + i] = np.count_nonzero(one)
+            if 0 < found.positives[first + i] < len(one):
+                found.auroc[first + i], found.aupr[first + i] = _areas(one, score)[:, 0]
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(some, range(0, labels, _LABELS_AT_ONCE)))

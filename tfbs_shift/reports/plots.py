@@ -48,14 +48,13 @@ def certificates(found: Robustness) -> Figure:
     figure, axes = _axes("certified radius (bp)", "examples")
     largest = int(np.abs(found.windows.shifts).max())
     counts = np.bincount(found.certificates + 1, minlength=largest + 2)
-    colours = [_COLOURS[1], *[_COLOURS[0]] * largest, _COLOURS[2]]
-    axes.bar(np.arange(-1, largest + 1), counts, color=colours, width=0.85)
-    axes.set_xticks(
-        [-1, *[t for t in axes.get_xticks() if 0 <= t < largest and t == int(t)], largest],
-        ["wrong at\nthe centre" if found.right is not None else "none",
-         *[f"{t:g}" for t in axes.get_xticks() if 0 <= t < largest and t == int(t)],
-         f"{largest}\n(all)"],
-    )  # fmt: skip
+    axes.bar(-1, counts[0], color=_COLOURS[1], width=0.85)
+    axes.bar(range(largest), counts[1:-1], color=_COLOURS[0], width=0.85)
+    axes.bar(largest, counts[-1], color=_COLOURS[2], width=0.85)
+    names = {-1: "wrong at\nthe centre"} if counts[0] else {}
+    names |= {int(t): f"{t:g}" for t in axes.get_xticks() if 0 <= t < largest}
+    axes.set_xticks([*names, largest], [*names.values(), f"{largest}\n(all)"])
+    axes.set_xlim(-1.6 if counts[0] else -0.6, largest + 0.6)
     return figure
 
 

@@ -56,7 +56,8 @@ def write_audit(
     Args:
         found: the audit.
         examples: what it was made on, in the same order.
-        out: folder; files of these names in it are replaced, each as a whole.
+        out: folder; files of these names in it are replaced, each as a whole, or removed where this
+            audit has none.
         title: name of the network.
         about: lines that say what was run.
         show: numbers of examples whose profiles are drawn, too.
@@ -64,15 +65,19 @@ def write_audit(
     """
     figures = found.to_dict() | dict(extra or {})
     write_json(figures, out / "robustness.json")
-    _write(out / "robustness.csv", lambda file: tables.write_csv(figures, file))
-    if found.scores:
-        _write(out / "labels.csv", lambda file: tables.write_labels(found, file))
-    if found.every is not None:
-        _write(out / "curve.csv", lambda file: tables.write_curve(figures, file))
-        _write(out / "examples.csv", lambda file: tables.write_examples(found, examples, file))
-        if examples.intervals is not None:
-            bed = out / "certificates.bed"
-            _write(bed, lambda file: tables.write_bed(found, examples, file))
+    every, placed = found.every is not None, examples.intervals is not None
+    for name, applies, write in (
+        ("robustness.csv", True, lambda file: tables.write_csv(figures, file)),
+        ("labels.csv", bool(found.scores), lambda file: tables.write_labels(found, file)),
+        ("curve.csv", every, lambda file: tables.write_curve(figures, file)),
+        ("examples.csv", every, lambda file: tables.write_examples(found, examples, file)),
+        ("certificates.bed", every and placed,
+         lambda file: tables.write_bed(found, examples, file)),
+    ):  # fmt: skip
+        if applies:
+            _write(out / name, write)
+        else:  # of an earlier audit in this folder
+            (out / name).unlink(missing_ok=True)
     with replacing(out / "shifts.npz") as path:
         np.savez_compressed(path, **_arrays(found, examples))
     drawn = {} if found.every is None else _drawn(found, examples, figures, title, show)
@@ -192,8 +197,9 @@ def _drawn(
         "Robustness curve": {
             "curve": (
                 f"{what} when each window may move by up to r bp: to where its loss is highest "
-                "(points; band: 95% bootstrap interval) or at random (dashed; band: "
-                + ("95% of draws)." if single else "lowest and highest draw)."),
+                + ("(points; band: 95% bootstrap interval) or at random (dashed; band: 95% of "
+                   "draws)." if single else
+                   "(points) or at random (dashed; band: lowest and highest draw)."),
                 plots.curve({title: figures}),
             ),
         },
@@ -260,6 +266,10 @@ def _write_page(
     out: Path,
     about: Sequence[str],
 ) -> None:
+    names = {name for plotted in drawn.values() for name in plotted}
+    for file in (out / "plots").glob("*"):
+        if file.suffix in (".png", ".svg") and file.stem not in names:
+            file.unlink()  # of an earlier audit in this folder
     for plotted in drawn.values():
         for name, (_, figure) in plotted.items():
             for suffix in (".png", ".svg"):
