@@ -475,6 +475,20 @@ def test_several_labels_keep_or_change_their_calls(rng):
     assert (found.intervals["examples"]["number"], found.intervals["groups"]["number"]) == (60, 10)
 
 
+def test_means_over_the_starts_that_may_be_used(rng):
+    x = random_sequences(rng, COUNT, WINDOW + SLACK)
+    y = random_labels(rng, COUNT, 2, "categorical")
+    start = rng.integers(0, 8, COUNT)
+    protect = np.stack([start, start + WINDOW], axis=1)
+    found = evaluate(functional(), x, y, protect=protect)
+    allowed = found.scan.allowed
+    assert (allowed.sum(axis=1) == 1).all()
+    for metric, values in (("loss", found.scan.loss), ("accuracy", found.right)):
+        assert found.mean[metric] == pytest.approx(values[allowed].mean())
+    with pytest.raises(InputError, match=r"examples \[60\]: want numbers 0..59"):
+        evaluate(functional(), x, y, examples=[COUNT])
+
+
 def test_protection_says_what_it_did():
     x = sequences.one_hot(sequences.encode(["AAAAAA", "CAAAAA", "ACAAAA", "AACAAA"]))
     protect = np.array([[0, 4], [4, 5], [0, 1], [2, 6]])  # starts {0}, {1, 2}, {0}, {2}

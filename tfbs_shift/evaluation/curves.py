@@ -123,8 +123,11 @@ def certificates(
         ``int32`` (N,): -1 where No Shift's window is wrong already, R where every window is right.
     """
     distance = np.abs(windows.shifts)
-    wrong = ~right if allowed is None else ~right & allowed
-    first_wrong = np.where(wrong, distance, len(radii(windows))).min(axis=1)
-    centre = nearest(len(right), windows, allowed)
-    certified = np.where(wrong[np.arange(len(right)), centre], -1, first_wrong - 1)
-    return certified.astype(np.int32)
+    certified = np.empty(len(right), np.int32)
+    for rows in chunks(len(right)):
+        some = None if allowed is None else allowed[rows]
+        wrong = ~right[rows] if some is None else ~right[rows] & some
+        first_wrong = np.where(wrong, distance, len(radii(windows))).min(axis=1)
+        centre = nearest(len(wrong), windows, some)
+        certified[rows] = np.where(wrong[np.arange(len(wrong)), centre], -1, first_wrong - 1)
+    return certified

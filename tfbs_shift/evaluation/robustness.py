@@ -241,7 +241,7 @@ def evaluate(
     Raises:
         InputError: as ``scan``; no strategy, an unknown one, or one that is named twice; spans to
             protect under the paper's protocol, which has none; strands that are no pairs; groups
-            of another number.
+            of another number; examples that are none.
     """
     chosen = _strategies(strategies, seed)
     if protect is not None and any(getattr(s, "protocol", "") == "paper" for s in chosen.values()):
@@ -256,6 +256,8 @@ def evaluate(
         raise InputError(f"{len(x)} sequences, but {len(groups)} groups")
     if draws < 0:
         raise InputError(f"draws {draws}: must be 0 or more")
+    if any(not 0 <= number < len(x) for number in examples):
+        raise InputError(f"examples {list(examples)}: want numbers 0..{len(x) - 1}")
     if average_strands:
         _check_strands(job)
     found = run(job, chosen, seed=seed, draws=draws, folder=folder, batch_size=batch_size,
@@ -388,9 +390,7 @@ def _columns(found: Found, job: ScanJob) -> dict[tuple[str, ...], Any]:
     allowed = every.scan.allowed
     for metric, values in (("accuracy", every.right), ("loss", every.scan.loss)):
         if values is not None:
-            weights = np.ones(1) if allowed is None else allowed
-            total = np.broadcast_to(weights, values.shape).sum(axis=1)
-            columns["mean_over_shifts", metric] = (values * weights).sum(axis=1) / total
+            columns["mean_over_shifts", metric] = _over_shifts(values, allowed)
     columns["consistency",] = every.agreement
     columns["wobble",] = every.wobble
     columns["flipped",] = every.flipped
@@ -401,6 +401,15 @@ def _columns(found: Found, job: ScanJob) -> dict[tuple[str, ...], Any]:
         named = every.mean[:, 0] > 0.5 if job.outputs.width == 1 else every.mean.argmax(axis=1)
         columns["averaged_over_shifts", "accuracy"] = named == job.outputs.truth(np.asarray(job.y))
     return columns
+
+
+def _over_shifts(values: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
+    """Mean of (N, S) over the starts that each example may use, float64 (N,)."""
+    if allowed is None:
+        return values.mean(axis=1, dtype=np.float64)
+    # Without a product of this size in memory.
+    total = np.einsum("ns,ns->n", values, allowed, dtype=np.float64, casting="unsafe")
+    return total / allowed.sum(axis=1)
 
 
 def _intervals(
