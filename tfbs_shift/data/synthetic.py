@@ -6,9 +6,11 @@ transcription factors (``motifs.jaspar``, see ``motifs.LICENSE.txt``).
 
 from __future__ import annotations
 
+import io
 from importlib import resources
 
 import numpy as np
+from Bio import motifs
 
 from tfbs_shift import sequences
 from tfbs_shift.data.examples import Examples
@@ -23,13 +25,11 @@ _DINUCLEOTIDES = np.array(
 
 def read_jaspar(text: str) -> dict[str, np.ndarray]:
     """Matrices in JASPAR's text format: {"MA0079.3 SP1": (width, 4) probabilities A, C, G, T}."""
-    motifs = {}
-    for record in text.split(">")[1:]:
-        header, *rows = record.strip().splitlines()
-        counts = [row.partition("[")[2].rstrip("] ").split() for row in rows]
-        table = np.array(counts, float).T
-        motifs[header] = table / table.sum(axis=1, keepdims=True)
-    return motifs
+    found = {}
+    for motif in motifs.parse(io.StringIO(text), "jaspar"):
+        table = np.array([motif.counts[base] for base in sequences.ACGT], float).T
+        found[f"{motif.matrix_id} {motif.name}"] = table / table.sum(axis=1, keepdims=True)
+    return found
 
 
 def synthetic(positives: int, *, length: int = 101, seed: int = 0, spread: float = 8.0) -> Examples:
@@ -56,11 +56,11 @@ def synthetic(positives: int, *, length: int = 101, seed: int = 0, spread: float
         )
     rng = np.random.default_rng(seed)
     text = (resources.files("tfbs_shift.data") / "motifs.jaspar").read_text()
-    motifs = list(read_jaspar(text).items())
+    sites = list(read_jaspar(text).items())
     bound = _background(positives, length, rng)
     codes, names = [], []
     for i, sequence in enumerate(bound):
-        motif, table = motifs[rng.integers(len(motifs))]
+        motif, table = sites[rng.integers(len(sites))]
         site = _draw(table, rng)
         strand = "+-"[rng.integers(2)]
         if strand == "-":
