@@ -17,12 +17,11 @@ from tfbs_shift import (
     scan,
     sequences,
 )
-from tfbs_shift.evaluation import checks
-from tfbs_shift.evaluation.curves import highest_within
+from tfbs_shift.evaluation import checks, running
 from tfbs_shift.metrics import label_scores
-from tfbs_shift.windows import WindowRange
+from tfbs_shift.scanning import ScanJob
 
-from .conftest import WINDOW, ZOO, functional, random_labels, random_sequences
+from .conftest import WINDOW, ZOO, functional, random_labels, random_sequences, sequential
 
 SLACK = 7
 COUNT = 60
@@ -411,17 +410,28 @@ def test_the_curve_of_several_labels_against_every_prediction(rng, tmp_path):
     assert "random_auroc" not in evaluate(model, x, y, draws=0).curve[0]
 
 
-def test_random_starts_of_the_curve_are_uniform():
-    """Over many examples, each start within r is drawn equally often; a chi-squared test."""
-    windows = WindowRange(WINDOW + SLACK, WINDOW)
-    draws = np.array([np.random.default_rng([1, i]).random((1, len(windows)))[0]
-                      for i in range(4000)])  # fmt: skip
-    columns = highest_within(draws, windows)
-    for r in range(columns.shape[1]):
-        inside = np.flatnonzero(np.abs(windows.shifts) <= r)
-        counts = np.bincount(columns[:, r], minlength=len(windows))
-        assert counts.sum() == counts[inside].sum()
-        assert len(inside) == 1 or stats.chisquare(counts[inside]).pvalue > 1e-4
+def test_random_starts_of_the_curve_are_uniform(rng):
+    """Each start within r is drawn equally often, by each example for itself: the start is told
+    from the prediction that was kept for it."""
+    model = sequential(3, "sigmoid")
+    x = random_sequences(rng, 1500, WINDOW + SLACK)
+    y = random_labels(rng, 1500, 3, "binary")
+    job = ScanJob.of(model, x, y, window=None, max_shift=None, protect=None)
+    found = running.run(job, {"worst": WorstShift()}, seed=1, draws=2, folder=None,
+                        batch_size=None, progress=False)  # fmt: skip
+    p = predictions(model, x)
+    shifts = job.windows.shifts
+    columns = np.empty((2, 5, 1500), int)
+    for draw in (0, 1):
+        for r in range(5):
+            kept = found.records.predictions(1 + draw, r)
+            columns[draw, r] = np.abs(p - kept[:, None]).sum(axis=2).argmin(axis=1)
+            counts = np.bincount(columns[draw, r], minlength=len(shifts))
+            inside = np.abs(shifts) <= r
+            assert counts[~inside].sum() == 0
+            assert r == 0 or stats.chisquare(counts[inside]).pvalue > 1e-4
+    same = (columns[0, 4] == columns[1, 4]).mean()
+    assert same == pytest.approx(1 / len(shifts), abs=0.04)  # draws are independent
 
 
 @pytest.mark.parametrize("units", [1, 2, 5])

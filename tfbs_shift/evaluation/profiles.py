@@ -46,6 +46,12 @@ def worst_shifts(scan: ShiftScan) -> dict[str, Any]:
 def phase(scan: ShiftScan, stride: int) -> dict[str, Any] | None:
     """How the loss depends on the shift modulo the stride of the network.
 
+    Every start counts, also one that a protected span forbids: this is about the network.
+
+    Args:
+        scan: the losses.
+        stride: bp between the positions of its coarsest layer.
+
     Returns:
         None if the stride is 1 or does not fit into the range; else ``stride`` in bp; ``loss``:
         the mean at each phase (shift mod stride), as the difference from the example's mean;
