@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.model_selection import train_test_split
 
 from tfbs_shift import InputError, data, sequences
+from tfbs_shift.data.batches import batches
 from tfbs_shift.data.synthetic import read_jaspar
 
 ZENG = """\
@@ -197,10 +198,10 @@ def test_nothing_there(tmp_path):
 
 def test_dataset_streams_every_example_once(tmp_path):
     examples = data.synthetic(20, length=40)
-    batches = list(examples.as_dataset(16).as_numpy_iterator())
-    assert [len(x) for x, _ in batches] == [16, 16, 8]
-    assert np.array_equal(np.concatenate([x for x, _ in batches]), examples.x)
-    assert np.array_equal(np.concatenate([y for _, y in batches]), examples.y)
+    found = list(examples.as_dataset(16).as_numpy_iterator())
+    assert [len(x) for x, _ in found] == [16, 16, 8]
+    assert np.array_equal(np.concatenate([x for x, _ in found]), examples.x)
+    assert np.array_equal(np.concatenate([y for _, y in found]), examples.y)
     shuffled = examples.as_dataset(40, shuffle=True, seed=1)
     (first, _), (second, _) = (next(shuffled.as_numpy_iterator()) for _ in range(2))
     (again, _) = next(examples.as_dataset(40, shuffle=True, seed=1).as_numpy_iterator())
@@ -209,6 +210,24 @@ def test_dataset_streams_every_example_once(tmp_path):
     assert np.array_equal(first, again)
     rows = sorted(map(bytes, first.reshape(40, -1)))
     assert rows == sorted(map(bytes, examples.x.reshape(40, -1)))
+
+
+@pytest.mark.parametrize("begin", [0, 1, 2, 3])
+def test_batches_in_memory(begin):
+    """Every row once, columns together, another order in each epoch, from any batch on."""
+    columns = (np.arange(40), -np.arange(40.0)[:, None])
+    options = {"shuffle": True, "seed": 2}
+    whole = list(batches(columns, 16, epoch=1, **options))
+    assert [len(a) for a, _ in whole] == [16, 16, 8]
+    assert all(np.array_equal(a, -b[:, 0]) for a, b in whole)
+    order = np.concatenate([a for a, _ in whole])
+    assert sorted(order) == list(range(40))
+    rest = [a for a, _ in batches(columns, 16, epoch=1, begin=begin, **options)]
+    assert np.array_equal(np.concatenate([*rest, []]), order[16 * begin :])
+    other = np.concatenate([a for a, _ in batches(columns, 16, epoch=2, **options)])
+    assert not np.array_equal(order, other)
+    parts = [a for i in range(3) for a, _ in batches(columns, 16, shard=(i, 3), **options)]
+    assert sorted(np.concatenate(parts)) == list(range(40))
 
 
 def test_synthetic_pairs_are_shuffles():

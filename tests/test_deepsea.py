@@ -378,3 +378,23 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     )  # fmt: skip
     # TensorFlow itself and two pools of 128 MB; codes and labels wanted are 534 MB
     assert int(run.stdout.split()[-1]) / 1024 < 950
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("pool_rows", [300, 1024, None])
+@pytest.mark.parametrize("begin", [0, 1, 2, 7, 38, 49, 50, 60])
+def test_an_epoch_goes_on_where_it_was_left(stream, begin, pool_rows, shuffle):
+    options = {"shuffle": shuffle, "seed": 4, "epoch": 3, "pool_rows": pool_rows}
+    whole = epoch(stream, 100, **options)
+    assert np.array_equal(epoch(stream, 100, begin=begin, **options), whole[100 * begin :])
+
+
+def test_pools_of_batches_already_done_are_not_read(stream, monkeypatch):
+    read = []
+    real = type(stream.codes).read
+    monkeypatch.setattr(
+        type(stream.codes), "read", lambda self, a, b: (read.append(b - a), real(self, a, b))[1]
+    )
+    columns = (stream.codes, stream.labels)
+    list(batches(columns, 100, shuffle=True, seed=0, begin=40, pool_rows=1024))
+    assert sum(read) <= 2 * (1000 + 2 * 1024)  # codes and labels; of 5,000 rows 4,000 are done

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tfbs_shift import sequences
-from tfbs_shift.data.batches import batch_count, batches
+from tfbs_shift.data.batches import batches
 from tfbs_shift.data.columns import Column, FileColumn, rows_of
 from tfbs_shift.errors import InputError
 
@@ -168,8 +170,8 @@ class Examples:
     ) -> tf.data.Dataset:
         """Batches (x, y) for ``fit``: ``uint8`` (B, W, 4) and (B, K); the last may be smaller.
 
-        Examples that stay in a file are read block by block as they are used, shuffled as
-        :func:`tfbs_shift.data.batches.batches` says; others are permuted wholly.
+        Rows of an order that :func:`tfbs_shift.data.batches.batches` gives; of examples that stay
+        in a file they are read block by block as they are used.
 
         Args:
             batch_size: examples a batch.
@@ -181,51 +183,27 @@ class Examples:
         """
         import tensorflow as tf
 
-        if self.in_file:
-            return self._streamed(batch_size, shuffle, seed, alphabet, shard)
-        table = tf.constant(sequences.one_hot(np.arange(sequences.UNKNOWN + 1), alphabet))
-        part = slice(shard[0], None, shard[1])
-        dataset = tf.data.Dataset.from_tensor_slices((self.codes[part], self.y[part]))
-        if shuffle:
-            count = max(1, len(dataset))
-            dataset = dataset.shuffle(count, seed=seed, reshuffle_each_iteration=True)
-        dataset = dataset.batch(batch_size)
-        dataset = dataset.map(lambda codes, y: (tf.gather(table, tf.cast(codes, tf.int32)), y))
-        return dataset.prefetch(tf.data.AUTOTUNE)
-
-    def _streamed(
-        self,
-        batch_size: int,
-        shuffle: bool,
-        seed: int | None,
-        alphabet: str,
-        shard: tuple[int, int],
-    ) -> tf.data.Dataset:
-        import tensorflow as tf
-
         columns = (self.codes, self.labels)
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
-        epochs = 0
+        epochs = itertools.count()
+        table = tf.constant(sequences.one_hot(np.arange(sequences.UNKNOWN + 1), alphabet))
 
         def epoch() -> Iterator[tuple[np.ndarray, ...]]:
-            nonlocal epochs
-            epochs += 1
-            for codes, y in batches(
-                columns, batch_size, shuffle=shuffle, seed=seed, epoch=epochs - 1, shard=shard
-            ):
-                yield sequences.one_hot(codes, alphabet), y
+            return batches(
+                columns, batch_size, shuffle=shuffle, seed=seed, epoch=next(epochs), shard=shard
+            )
 
-        shapes = ((None, self.length, 4), (None, self.labels.shape[1]))
-        signature = tuple(tf.TensorSpec(shape, tf.uint8) for shape in shapes)
-        dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
-        dataset = dataset.prefetch(tf.data.AUTOTUNE)
-        count = batch_count(columns, batch_size, shard)
-        return (
-            dataset
-            if count is None
-            else dataset.apply(tf.data.experimental.assert_cardinality(count))
+        signature = tuple(
+            tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in columns
         )
+        dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
+        dataset = dataset.map(lambda codes, y: (tf.gather(table, tf.cast(codes, tf.int32)), y))
+        dataset = dataset.prefetch(tf.data.AUTOTUNE)
+        if self.in_file and shard[1] > 1:  # the last, smaller block falls to any of the shards
+            return dataset
+        count = math.ceil(len(range(shard[0], len(self), shard[1])) / batch_size)
+        return dataset.apply(tf.data.experimental.assert_cardinality(count))
 
 
 class OneHot:
