@@ -92,7 +92,10 @@ def test_a_seed_repeats_the_draws_and_each_call_draws_anew():
 
 def test_draws_are_not_frozen_in_a_compiled_function():
     one = WorstShift(3, seed=1)
-    run = compiled(lambda x: one.candidates(keras.ops.shape(x)[0], WindowRange(50, 10)))
+    run = compiled(
+        lambda x: one.candidates(keras.ops.shape(x)[0], WindowRange(50, 10)),
+        [one.seed_generator.state],
+    )
     x = keras.ops.zeros((8, 1))
     first, second = (keras.ops.convert_to_numpy(run(x)) for _ in range(2))
     assert not np.array_equal(first, second)

@@ -15,20 +15,30 @@ import numpy as np
 from tfbs_shift.errors import InputError
 
 _SECONDS = 10.0
+_PROGRESS = "progress.json"
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path``, of the same suffix, renamed to it on success.
 
-    On failure the temporary file is removed and an earlier ``path`` is left as it was. Parent
-    folders are made.
+    On failure the temporary file is removed and an earlier ``path`` is left as it was; so it is if
+    the machine is lost. Parent folders are made.
+
+    Raises:
+        OSError: with the name of the file, whoever wrote to it: no room on the disk, say.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # or a name could reach the disk before the contents
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -47,17 +57,12 @@ class Workspace:
     def __init__(self, folder: Path | None, fingerprint: str):
         self.folder = folder
         self.fingerprint = fingerprint
-        self.done = 0
         self._arrays: list[np.memmap] = []
         self._growing: list[GrowingRows] = []
         self._recorded = time.monotonic()
-        if folder is not None and self._progress.exists():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: start over
-                progress = json.loads(self._progress.read_text())
-                if progress["fingerprint"] == fingerprint:
-                    self.done = int(progress["rows"])
+        self.done = 0 if folder is None else rows_done(folder, fingerprint)
         if folder is not None and not self.done:
-            self._progress.unlink(missing_ok=True)
+            forget(folder)
 
     def array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         """An array whose first ``done`` rows are filled.
@@ -102,14 +107,23 @@ class Workspace:
             array.flush()
         for grown in self._growing:
             grown.flush()
-        with replacing(self._progress) as path:
+        with replacing(self.folder / _PROGRESS) as path:
             path.write_text(json.dumps({"fingerprint": self.fingerprint, "rows": rows}) + "\n")
         self._recorded = time.monotonic()
 
-    @property
-    def _progress(self) -> Path:
-        assert self.folder is not None
-        return self.folder / "progress.json"
+
+def rows_done(folder: Path, fingerprint: str) -> int:
+    """How many rows of a workspace are filled; 0 if there is none, or one of other work."""
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # or damaged
+        progress = json.loads((folder / _PROGRESS).read_text())
+        if progress["fingerprint"] == fingerprint:
+            return int(progress["rows"])
+    return 0
+
+
+def forget(folder: Path) -> None:
+    """Makes a workspace one in which nothing is filled."""
+    (folder / _PROGRESS).unlink(missing_ok=True)
 
 
 class GrowingRows:

@@ -43,6 +43,10 @@ class ShiftStrategy(abc.ABC):
         """Whether the candidates are all starts there are, in order."""
         return False
 
+    def count(self, windows: WindowRange) -> int:
+        """How many candidates an example has."""
+        return 1
+
     def choose(self, candidates: Tensor, losses: Tensor, windows: WindowRange) -> Tensor:
         """The start of the highest loss, the first of equals: (B, n), (B, n) -> ``int32`` (B,)."""
         best = ops.argmax(losses, axis=1)
@@ -105,6 +109,9 @@ class WorstShift(ShiftStrategy):
     def tries_every_start(self, windows: WindowRange) -> bool:
         return self.tries is None or (self.tries >= len(windows) and self.protocol == "exact")
 
+    def count(self, windows: WindowRange) -> int:
+        return len(windows) if self.tries is None else min(self.tries, len(windows))
+
     def candidates(
         self, batch: int | Tensor, windows: WindowRange, allowed: Tensor | None = None
     ) -> Tensor:
@@ -115,14 +122,13 @@ class WorstShift(ShiftStrategy):
                 first = ops.cast(ops.argmax(ops.cast(allowed, "int32"), axis=1), "int32")
                 columns = ops.where(allowed, columns, first[:, None])
             return _starts(columns, windows)
-        assert self.tries is not None
         rows = 1 if self.protocol == "paper" else batch
         draws = keras.random.uniform((rows, count), seed=self.seed_generator)
         draws = ops.broadcast_to(draws, (batch, count))
         if allowed is not None:
             draws = ops.where(allowed, draws, -1.0)
         # The n largest of independent draws: n columns without replacement, in random order.
-        values, columns = ops.top_k(draws, min(self.tries, count))
+        values, columns = ops.top_k(draws, self.count(windows))
         return _starts(ops.where(values < 0, columns[:, :1], columns), windows)
 
     def choose(self, candidates: Tensor, losses: Tensor, windows: WindowRange) -> Tensor:

@@ -84,7 +84,8 @@ class ModelAtStarts:
         Returns:
             Predictions, float32 (B, n, K), or what is kept of them, (B, n, F).
         """
-        with computing_in(self.model, self.precision):
+        policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
+        with computing_in(self.model, policy):
             made = {step: recipe() for step, recipe in self._setting.recipes.items()}
             setting = replace(self._setting, made=made)
             parts = {"x": ops.cast(x, self.model.compute_dtype)}
