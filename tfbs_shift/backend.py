@@ -2,23 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import importlib
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 
+from tfbs_shift.errors import InputError
 
-def compiled(function: Callable) -> Callable:
-    """``function`` of tensors, as a graph where the backend has graphs.
+Tensor = Any
+Variable = Any
 
-    With TensorFlow a call with tensors of shapes seen before runs the graph made then. Other
-    backends run the function as it is.
-    """
-    if keras.backend.backend() == "tensorflow":
+
+def name() -> str:
+    """ "tensorflow", "jax" or "torch": what Keras computes with."""
+    return keras.backend.backend()
+
+
+def version() -> str:
+    """Name and version of what computes, for people."""
+    module = importlib.import_module(name())
+    return f"{'TensorFlow' if name() == 'tensorflow' else name().upper()} {module.__version__}"
+
+
+def gpus() -> int:
+    """How many GPUs the backend sees."""
+    if name() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, reduce_retracing=True, autograph=False)
-    return function
+        return len(tf.config.list_physical_devices("GPU"))
+    if name() == "jax":
+        import jax
+
+        return len(jax.devices()) if jax.default_backend() == "gpu" else 0
+    return 0
+
+
+def gains_from_xla() -> bool | str:
+    """What to give ``compile`` as ``jit_compile``.
+
+    On a CPU XLA takes longer to compile a step of TensorFlow's than it gains in a short run. JAX
+    without it runs one operation after the other.
+    """
+    return False if name() == "tensorflow" and not gpus() else "auto"
+
+
+@contextlib.contextmanager
+def reading_errors() -> Iterator[None]:
+    """Raises what went wrong in reading data as it was: tf.data makes an error of its own of it."""
+    if name() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(r"InputError: ([^\n]+)", error.message)
+        if not found:
+            raise
+        raise InputError(found[1]) from error
+
+
+def compiled(function: Callable, variables: Sequence[Variable] = ()) -> Callable:
+    """``function`` of tensors, compiled where the backend can.
+
+    A call with tensors of shapes seen before runs what was compiled then.
+
+    Args:
+        function: of positional tensors; called with arrays, too.
+        variables: every Keras variable that it reads or changes. JAX knows no variables: there
+            their values go in and, where changed, come out.
+    """
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        graph = tf.function(function, reduce_retracing=True, autograph=False)
+        return lambda *args: graph(*map(tf.convert_to_tensor, args))
+    if name() != "jax":
+        return function
+    import jax
+
+    changed: list[int] = []
+
+    @jax.jit
+    def pure(values: list[Tensor], *args: Tensor) -> tuple[Tensor, list[Tensor]]:
+        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)) as scope:
+            result = function(*args)
+        after = [scope.get_current_value(variable) for variable in variables]
+        changed[:] = [i for i, value in enumerate(after) if value is not values[i]]
+        return result, [after[i] for i in changed]
+
+    def run(*args: Tensor) -> Tensor:
+        result, after = pure([variable.value for variable in variables], *args)
+        for i, value in zip(changed, after, strict=True):
+            variables[i].assign(value)
+        return result
+
+    return run
+
+
+def step_arguments(trainer: keras.Model, arguments: tuple, change: Callable) -> tuple:
+    """The arguments of a trainer's own step, with ``change`` made to the data.
+
+    TensorFlow hands a step its data. JAX hands it (state, data): the values of the trainable and
+    the other variables, then those of optimizer and metrics. The change may read all of the
+    trainer's variables and draw from its seeds.
+    """
+    *states, data = arguments
+    if not states:
+        return (change(data),)
+    trainable, others, *rest = states[0]
+    mapping = [
+        *zip(trainer.trainable_variables, trainable, strict=True),
+        *zip(trainer.non_trainable_variables, others, strict=True),
+    ]
+    with keras.StatelessScope(state_mapping=mapping) as scope:
+        data = change(data)
+    others = [scope.get_current_value(variable) for variable in trainer.non_trainable_variables]
+    return (trainable, others, *rest), data
 
 
 def mapped(function: Callable, xs: Any, dtype: str) -> Any:
@@ -28,7 +132,7 @@ def mapped(function: Callable, xs: Any, dtype: str) -> Any:
         function: of one slice (or a tuple of slices) to one tensor of type ``dtype``.
         xs: a tensor, or a tuple of tensors.
     """
-    if keras.backend.backend() == "tensorflow":  # keras.ops.map runs the function twice there
+    if name() == "tensorflow":  # keras.ops.map runs the function twice there
         import tensorflow as tf
 
         signature = tf.dtypes.as_dtype(dtype)

@@ -7,6 +7,7 @@ Memory beyond the inputs and the (N, S) losses: the activations of some windows,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from tfbs_shift.backend import compiled
+from tfbs_shift import distributing
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.outputs import Outputs, example_loss, input_shape, input_window
 from tfbs_shift.sharing import ModelAtStarts, ScanPlan
@@ -195,7 +196,7 @@ class ScanJob:
         cls,
         model: keras.Model,
         x: Any,
-        y: np.ndarray,
+        y: Any,
         *,
         window: int | None,
         max_shift: int | None,
@@ -222,6 +223,7 @@ class ScanJob:
         progress: bool = False,
         *,
         begin: int = 0,
+        end: int | None = None,
         rows: np.ndarray | None = None,
         predictions: bool = True,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -229,9 +231,9 @@ class ScanJob:
 
         Args:
             starts: ``int32`` (N, n); None: every start there is.
-            batch_size: examples a block; None: 128.
+            batch_size: examples a block, on each of the devices that share it; None: 128.
             progress: show a bar on standard error.
-            begin: the first example; those before it are done.
+            begin, end: the examples to run; None: to the last.
             rows: ascending numbers (N,) of the examples to run, with repeats; None: all.
             predictions: they are wanted, too.
 
@@ -239,14 +241,15 @@ class ScanJob:
             (rows of the block, losses (b, n), predictions (b, n, K or 0)), float32.
         """
         count = len(self.x) if rows is None else len(rows)
-        size = min(batch_size or _BATCH_SIZE, count)
+        replicas = distributing.replicas()
+        size = replicas * min(batch_size or _BATCH_SIZE, math.ceil(count / replicas))
         tried = None if starts is None else starts.shape[1]
         run = self._compiled(tried, predictions)
         columns = [self.x, self.y]
-        bar = tqdm(total=count, initial=begin, unit="ex", disable=not progress, desc="scan")
-        with bar:
-            for first in range(begin, count, size):
-                some = slice(first, min(first + size, count))
+        end = count if end is None else end
+        with tqdm(total=end - begin, unit="ex", disable=not progress, desc="scan") as bar:
+            for first in range(begin, end, size):
+                some = slice(first, min(first + size, end))
                 if rows is None:
                     block = [np.asarray(column[some]) for column in columns]
                 else:
@@ -256,7 +259,7 @@ class ScanJob:
                 filled = some.stop - first
                 if filled < size:  # keep one shape, so that one graph serves all blocks
                     block = [column[np.arange(size) % filled] for column in block]
-                kept = ops.convert_to_numpy(run(*map(ops.convert_to_tensor, block)))[:filled]
+                kept = ops.convert_to_numpy(run(*block))[:filled]
                 bar.update(filled)
                 yield some, kept[..., 0], kept[..., 1:]
 
@@ -264,7 +267,8 @@ class ScanJob:
         """(x, y, starts if some are tried) -> (B, n, 1 + K or 1): losses, predictions."""
         loss, channels = self.outputs.loss, int(self.x.shape[2])
         kept = self.model.__dict__.setdefault("_tfbs_shift_scans", {})  # nothing Keras would save
-        key = (self.windows, channels, tried, self.precision, predictions, loss)
+        replicas = distributing.replicas()
+        key = (self.windows, channels, tried, self.precision, predictions, loss, replicas)
         if key not in kept:
             at_starts = ModelAtStarts(
                 self.model, self.windows, channels, tried, precision=self.precision
@@ -277,7 +281,7 @@ class ScanJob:
             def run(x, y, *starts):
                 return at_starts(x, *starts, y=y, keep=keep)
 
-            kept[key] = compiled(run)
+            kept[key] = distributing.compiled(run, self.model.variables)
         return kept[key]
 
 
@@ -324,8 +328,7 @@ def _screen(job: ScanJob, loss: np.ndarray, progress: bool) -> Screening:
 
 
 def crop(x: Tensor, starts: Tensor, windows: WindowRange) -> Tensor:
-    """One window an example: (B, W, C) and ``int32`` (B,) -> (B, L, C), of any dtype."""
-    batch, channels = ops.shape(x)[0], x.shape[2]
-    first = ops.arange(batch, dtype="int32") * windows.length + starts
+    """One window an example: (B, W, ...) and ``int32`` (B,) -> (B, L, ...), of any dtype."""
+    first = ops.arange(ops.shape(x)[0], dtype="int32") * windows.length + starts
     rows = first[:, None] + ops.arange(windows.window, dtype="int32")
-    return ops.take(ops.reshape(x, (-1, channels)), rows, axis=0)
+    return ops.take(ops.reshape(x, (-1, *x.shape[2:])), rows, axis=0)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from tfbs_shift import distributing, sequences
+from tfbs_shift.backend import step_arguments
 from tfbs_shift.errors import InputError
+from tfbs_shift.models import alphabet
 from tfbs_shift.models.outputs import input_window
 from tfbs_shift.scanning import crop, loss_of
 from tfbs_shift.sharing import ModelAtStarts
+from tfbs_shift.sharing.precision import computing_in, last_layers
 from tfbs_shift.strategies import ShiftStrategy
 from tfbs_shift.windows import WindowRange
 
@@ -21,13 +27,14 @@ Tensor = Any
 class ShiftTrainer(keras.Model):
     """Trains any Keras model on windows that a strategy chooses from longer sequences.
 
-    Use it as a Keras model: ``compile``, ``fit`` with sequences (B, W, channels) longer than the
-    model's input, ``evaluate``. Each ``train_step`` draws candidate starts for each example,
-    computes the model's loss there as at inference (no dropout, no gradient), crops the window of
-    highest loss, and hands it to Keras's own step: weighting, loss scaling and metrics stay
-    Keras's. ``test_step`` does the same with the validation strategy. ``predict`` reads the centre
-    window. The wrapped ``model`` shares its weights; ``save`` saves it alone.
-    A ``train_step`` of the wrapped model's own is not used.
+    Use it as a Keras model: ``compile``, ``fit`` with sequences longer than the model's input,
+    ``evaluate``. Sequences are one-hot (B, W, channels), or codes (B, W), integers 0..4 = A, C, G,
+    T, unknown, which become one-hot on the device in the order that the model reads. Each
+    ``train_step`` draws candidate starts for each example, computes the model's loss there as at
+    inference (no dropout, no gradient), crops the window of highest loss, and hands it to Keras's
+    own step: weighting, loss scaling and metrics stay Keras's. ``test_step`` does the same with
+    the validation strategy. ``predict`` reads the centre window. The wrapped ``model`` shares its
+    weights; ``save`` saves it alone. A ``train_step`` of the wrapped model's own is not used.
 
     Cost of a step with n candidates: a scan of n starts (see ``plan_scan``; none for n = 1) and a
     training step.
@@ -40,6 +47,10 @@ class ShiftTrainer(keras.Model):
             in the paper.
         window: the model's input length L, where that is free or not known.
         max_shift: the largest absolute shift, in bp; None: every start.
+        **kwargs: as for any Keras model. ``dtype="mixed_bfloat16"`` or ``"mixed_float16"`` is what
+            the step computes in, the choice of windows included: the model's float32 layers do,
+            but the last, while its weights, what is saved, validation and ``predict`` stay
+            float32. ``compile`` then scales the loss of mixed_float16, as Keras does.
 
     Raises:
         InputError: the model's input does not fit; on the first batch, if the sequences do not.
@@ -78,43 +89,67 @@ class ShiftTrainer(keras.Model):
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         """Predictions of the wrapped model at the centre window."""
-        x = ops.cast(x, self.model.compute_dtype)
         windows = self._windows(x)
         if windows.slack:
             x = x[:, windows.centre : windows.centre + windows.window]
-        return self.model(x, training=training)
+        return self.model(self._one_hot(x), training=training)
 
-    def train_step(self, data):
-        """One step on the windows that the training strategy chooses."""
-        return super().train_step(self._shifted(data, self.strategy))
+    def train_step(self, *args):
+        """One step on the windows that the training strategy chooses.
 
-    def test_step(self, data):
+        The arguments and the result are those of Keras's ``train_step`` for the backend: data, or
+        (state, data) with JAX.
+        """
+        with computing_in(self.model, self.dtype_policy.name, but=last_layers(self.model)):
+            change = partial(self._shifted, strategy=self.strategy)
+            return super().train_step(*step_arguments(self, args, change))
+
+    def test_step(self, *args):
         """One evaluation step on the windows that the validation strategy chooses."""
-        return super().test_step(self._shifted(data, self.validation_strategy))
+        change = partial(self._shifted, strategy=self.validation_strategy)
+        return super().test_step(*step_arguments(self, args, change))
 
     def save(self, filepath, overwrite: bool = True, **kwargs) -> None:
         """Saves the wrapped model, as its own ``save`` does; the trainer leaves no trace in it."""
         self.model.save(filepath, overwrite=overwrite, **kwargs)
 
     def _windows(self, x: Tensor) -> WindowRange:
-        if len(x.shape) != 3 or x.shape[1] is None:
+        if len(x.shape) not in (2, 3) or x.shape[1] is None:
             raise InputError(
-                f"sequences {tuple(x.shape)}: want (batch, length, channels), the length known"
+                f"sequences {tuple(x.shape)}: want one-hot (batch, length, channels) or codes "
+                "(batch, length), the length known"
             )
         return WindowRange(int(x.shape[1]), self.window, self.max_shift)
+
+    def _one_hot(self, x: Tensor) -> Tensor:
+        """Codes (B, W) or one-hot (B, W, C) as one-hot, of the type that the model computes in."""
+        if len(x.shape) == 2:
+            order = [sequences.ACGT.index(base) for base in alphabet(self.model)]
+            x = ops.equal(
+                x[:, :, None], np.asarray(order, keras.backend.standardize_dtype(x.dtype))
+            )
+        return ops.cast(x, self.model.compute_dtype)
 
     def _shifted(self, data, strategy: ShiftStrategy):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         windows = self._windows(x)
-        candidates = strategy.candidates(ops.shape(x)[0], windows)
-        if candidates.shape[1] == 1:
+        candidates = distributing.draw(
+            partial(strategy.candidates, windows=windows), ops.shape(x)[0]
+        )
+        count = candidates.shape[1]
+
+        def worst(x: Tensor, candidates: Tensor, *labels: Tensor) -> Tensor:
+            """The windows, each example's from its own row."""
             starts = candidates[:, 0]
-        else:
-            count = candidates.shape[1]
-            model = ModelAtStarts(
-                self.model, windows, int(x.shape[2]), count, precision=strategy.precision
-            )
-            tried = None if strategy.tries_every_start(windows) else candidates
-            losses = model(x, tried, y=y, keep=loss_of(self.loss))[..., 0]
-            starts = strategy.choose(candidates, losses, windows)
-        return crop(x, starts, windows), y, sample_weight
+            if count > 1:
+                one_hot = self._one_hot(x)
+                model = ModelAtStarts(
+                    self.model, windows, int(one_hot.shape[2]), count, precision=strategy.precision
+                )
+                tried = None if strategy.tries_every_start(windows) else candidates
+                losses = model(one_hot, tried, y=labels[0], keep=loss_of(self.loss))[..., 0]
+                starts = strategy.choose(candidates, losses, windows)
+            return self._one_hot(crop(x, starts, windows))
+
+        labels = (y,) if count > 1 else ()
+        return distributing.by_rows(worst, x, candidates, *labels), y, sample_weight

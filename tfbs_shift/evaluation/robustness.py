@@ -206,6 +206,7 @@ def evaluate(
     examples: Sequence[int] = (),
     self_checks: bool = True,
     folder: Path | None = None,
+    hosts: int = 1,
     batch_size: int | None = None,
     progress: bool = False,
 ) -> Robustness:
@@ -237,21 +238,17 @@ def evaluate(
         self_checks: whether to make them; they cost a few thousand runs of the model.
         folder: keep losses and predictions in files there while they are made. The same call with
             the same folder goes on where an interrupted one stopped.
+        hosts: how many share the folder: the others run :func:`evaluate_part`, this one the first
+            part, and it waits for theirs. The result is that of one host.
 
     Raises:
         InputError: as ``scan``; no strategy, an unknown one, or one that is named twice; spans to
             protect under the paper's protocol, which has none; strands that are no pairs; groups
-            of another number; examples that are none.
+            of another number; examples that are none; several hosts without a folder.
     """
-    chosen = _strategies(strategies, seed)
-    if protect is not None and any(getattr(s, "protocol", "") == "paper" for s in chosen.values()):
-        raise InputError("protect: the paper's protocol knows no spans; use protocol='exact'")
-    job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=protect)
-    if not job.outputs.kind:
-        raise InputError(
-            f"model {model.name!r}: its predictions are no probabilities, so there is no accuracy; "
-            "scan gives its losses"
-        )
+    job, chosen = _job(model, x, y, strategies, seed, window, max_shift, protect)
+    if folder is None and hosts > 1:
+        raise InputError(f"hosts {hosts}: need a folder that they share")
     if groups is not None and len(groups) != len(x):
         raise InputError(f"{len(x)} sequences, but {len(groups)} groups")
     if draws < 0:
@@ -261,7 +258,8 @@ def evaluate(
     if average_strands:
         _check_strands(job)
     found = run(job, chosen, seed=seed, draws=draws, folder=folder, batch_size=batch_size,
-                progress=progress)  # fmt: skip
+                progress=progress, host=(0, hosts))  # fmt: skip
+    assert found is not None
     scores = {}
     if not job.outputs.exclusive:
         truth = np.asarray(job.y)
@@ -314,6 +312,61 @@ def evaluate(
         profiles=_profiles(found, job, examples, batch_size),
         protection=None if protect is None else _protection(found, job),
     )
+
+
+def evaluate_part(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    host: tuple[int, int],
+    folder: Path,
+    window: int | None = None,
+    strategies: Sequence[str | ShiftStrategy] = ("none", "random", "worst"),
+    max_shift: int | None = None,
+    seed: int = 0,
+    protect: np.ndarray | None = None,
+    draws: int = 5,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> None:
+    """What host i of n, i > 0, does of an :func:`evaluate` that the first one makes.
+
+    Args:
+        host: (i, n).
+        folder: the one that the hosts share.
+        model, x, y, window, strategies, max_shift, seed, protect, draws: those of the first host.
+        batch_size, progress: as for ``evaluate``.
+
+    Raises:
+        InputError: as ``evaluate``.
+    """
+    job, chosen = _job(model, x, y, strategies, seed, window, max_shift, protect)
+    run(job, chosen, seed=seed, draws=draws, folder=folder, batch_size=batch_size,
+        progress=progress, host=host)  # fmt: skip
+
+
+def _job(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    strategies: Sequence[str | ShiftStrategy],
+    seed: int,
+    window: int | None,
+    max_shift: int | None,
+    protect: np.ndarray | None,
+) -> tuple[ScanJob, dict[str, ShiftStrategy]]:
+    """Model, examples and strategies, checked against each other."""
+    chosen = _strategies(strategies, seed)
+    if protect is not None and any(getattr(s, "protocol", "") == "paper" for s in chosen.values()):
+        raise InputError("protect: the paper's protocol knows no spans; use protocol='exact'")
+    job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=protect)
+    if not job.outputs.kind:
+        raise InputError(
+            f"model {model.name!r}: its predictions are no probabilities, so there is no accuracy; "
+            "scan gives its losses"
+        )
+    return job, chosen
 
 
 def _certificates(every: EveryStart) -> np.ndarray:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from keras import ops
 
-from tfbs_shift.evaluation.curves import highest_within, nearest, radii
-from tfbs_shift.files import GrowingRows, Workspace
+from tfbs_shift.evaluation.curves import chunks, highest_within, nearest, radii
+from tfbs_shift.files import GrowingRows, Workspace, forget, rows_done
 from tfbs_shift.scanning import ScanJob, ShiftScan
 from tfbs_shift.strategies import ShiftStrategy
 
 _ROWS = 2**14
 """Examples whose starts are drawn at once."""
+_POLL = 2.0
+"""Seconds between two looks at what other hosts have done."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,68 +88,48 @@ class Found:
     records: Records | None
 
 
-def run(
-    job: ScanJob,
-    chosen: Mapping[str, ShiftStrategy],
-    *,
-    seed: int,
-    draws: int,
-    folder: Path | None,
-    batch_size: int | None,
-    progress: bool,
-) -> Found:
-    """Runs the model where the strategies want it, into memory or a folder's files.
+class Choices:
+    """Where a model is to be run, and which of those starts each strategy takes.
 
     Args:
         job: model and examples.
-        chosen: the strategies by name.
-        seed, draws: of the random curves of several labels.
-        folder, batch_size, progress: as for ``evaluate``.
-    """
-    count, windows = len(job.x), job.windows
-    labels, exclusive = job.outputs.width, job.outputs.exclusive
-    drawn = {n: _drawn(s, job) for n, s in chosen.items() if not s.tries_every_start(windows)}
-    all_run = len(drawn) < len(chosen)
-    about = repr((seed, draws))
-    work = Workspace(folder, "" if folder is None else _fingerprint(job, chosen, drawn, about))
-    starts = {name: work.array(f"starts_{name}", (count,), np.int32) for name in chosen}
-    loss = {name: work.array(f"loss_{name}", (count,), np.float32) for name in chosen}
-    right_at, predictions = {}, {}
-    every = records = wanted = None
-    for name in chosen:
-        if exclusive:
-            right_at[name] = work.array(f"right_{name}", (count,), np.bool_)
-        else:
-            predictions[name] = work.array(f"predictions_{name}", (count, labels), np.float32)
-    if all_run:
-        every = _every_start(work, job)
-        if not exclusive:
-            kept = work.array("record_count", (count,), np.int32)
-            at = work.array("record_at", (count, 1 + draws, len(radii(windows))), np.uint16)
-            done = int(kept[: work.done].sum(dtype=np.int64))
-            records = Records(work.growing("records", labels, done), kept, at)
-    else:
-        parts = list(drawn.values())
-        if any(getattr(one, "protocol", "") == "paper" for one in chosen.values()):
-            parts.append(np.full((count, 1), windows.first, np.int32))  # chosen though not drawn
-        wanted = np.concatenate(parts, axis=1)
+        chosen: the strategies by name; draws are made now.
 
-    for rows, losses, outputs in job.blocks(wanted, batch_size, progress, begin=work.done):
-        run = np.broadcast_to(windows.starts, losses.shape) if wanted is None else wanted[rows]
-        probabilities = job.outputs.probabilities(outputs)
-        right = None
-        if exclusive:
-            right = job.outputs.classes(outputs) == job.outputs.truth(job.y[rows])[:, None]
-        everyone = np.arange(len(losses))
+    Attributes:
+        drawn: candidates ``int32`` (N, n) of the strategies that do not try every start.
+        wanted: starts to run, ``int32`` (N, m); None: every start there is.
+    """
+
+    def __init__(self, job: ScanJob, chosen: Mapping[str, ShiftStrategy]):
+        self.job, self.chosen = job, chosen
+        windows = job.windows
+        self.drawn = {
+            n: _drawn(s, job) for n, s in chosen.items() if not s.tries_every_start(windows)
+        }
+        self.wanted: np.ndarray | None = None
+        if len(self.drawn) == len(chosen):
+            parts = list(self.drawn.values())
+            if any(getattr(one, "protocol", "") == "paper" for one in chosen.values()):
+                # chosen though not drawn
+                parts.append(np.full((len(job.x), 1), windows.first, np.int32))
+            self.wanted = np.concatenate(parts, axis=1)
+
+    def at(self, rows: slice, losses: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """(name of a strategy, its starts (b,), their columns (b,)) from losses (b, m)."""
+        windows = self.job.windows
+        if self.wanted is None:
+            run = np.broadcast_to(windows.starts, losses.shape)
+        else:
+            run = self.wanted[rows]
         column_at = 0
-        for name, one in chosen.items():
-            if name in drawn:
-                candidates = drawn[name][rows]
+        for name, one in self.chosen.items():
+            if name in self.drawn:
+                candidates = self.drawn[name][rows]
             else:
-                allowed = None if job.allowed is None else job.allowed[rows]
+                allowed = None if self.job.allowed is None else self.job.allowed[rows]
                 candidates = np.asarray(one.candidates(len(losses), windows, allowed))
             columns = candidates - windows.first
-            if not all_run:
+            if self.wanted is not None:
                 columns = np.broadcast_to(
                     column_at + np.arange(candidates.shape[1]), candidates.shape
                 )
@@ -156,25 +141,162 @@ def run(
                     ops.convert_to_tensor(candidates), ops.convert_to_tensor(among), windows
                 )
                 start = ops.convert_to_numpy(chosen_start)
-            column = (run == start[:, None]).argmax(axis=1)
-            starts[name][rows], loss[name][rows] = start, losses[everyone, column]
-            if right is not None:
-                right_at[name][rows] = right[everyone, column]
-            else:
-                predictions[name][rows] = probabilities[everyone, column]
-        if every is not None:
-            _note(every, job, rows, losses, outputs, probabilities, right)
-        if records is not None:
-            _record(records, job, rows, losses, probabilities, seed)
-        work.record(rows.stop, last=rows.stop == count)
+            yield name, start, (run == start[:, None]).argmax(axis=1)
+
+
+def run(
+    job: ScanJob,
+    chosen: Mapping[str, ShiftStrategy],
+    *,
+    seed: int,
+    draws: int,
+    folder: Path | None,
+    batch_size: int | None,
+    progress: bool,
+    host: tuple[int, int] = (0, 1),
+) -> Found | None:
+    """Runs the model where the strategies want it, into memory or a folder's files.
+
+    Several hosts fill a part each, in a folder of its own there; the first one waits for the others
+    and joins the parts. None of them needs to know how the others do.
+
+    Args:
+        job: model and examples.
+        chosen: the strategies by name.
+        seed, draws: of the random curves of several labels.
+        folder, batch_size, progress: as for ``evaluate``.
+        host: (i, n): this is host i of n, which share the folder.
+
+    Returns:
+        What was found; None on other hosts than the first.
+    """
+    choices = Choices(job, chosen)
+    count, (index, hosts) = len(job.x), host
+    mark = "" if folder is None else _fingerprint(job, choices, repr((seed, draws)))
+    if folder is None or hosts == 1:
+        work = Workspace(folder, mark)
+        found = _laid_out(job, choices, work, draws, slice(0, count))
+        _fill(found, job, choices, work, slice(0, count), seed, batch_size, progress)
+        return found
+    parts = [slice(count * i // hosts, count * (i + 1) // hosts) for i in range(hosts)]
+    folders = [folder / f"host-{i}-of-{hosts}" for i in range(hosts)]
+    if rows_done(folder, mark) < count:
+        work, mine = Workspace(folders[index], mark), parts[index]
+        found = _laid_out(job, choices, work, draws, mine)
+        _fill(found, job, choices, work, mine, seed, batch_size, progress)
+    if index:
+        return None
+    if rows_done(folder, mark) == count:
+        return _laid_out(job, choices, Workspace(folder, mark), draws, slice(0, count))
+    _wait([(f, mark, part.stop - part.start) for f, part in zip(folders, parts, strict=True)])
+    forget(folder)  # what one host alone had begun
+    work = Workspace(folder, mark)
+    found = _laid_out(job, choices, work, draws, slice(0, count))
+    for some, part in zip(folders, parts, strict=True):
+        _join(found, _laid_out(job, choices, Workspace(some, mark), draws, part), part)
+    work.record(count, last=True)
+    for some in folders:
+        shutil.rmtree(some)
+    return found
+
+
+def _wait(parts: Sequence[tuple[Path, str, int]]) -> None:
+    """Returns when each (folder, fingerprint, rows) is filled."""
+    told: list[str] = []
+    while True:
+        missing = [folder.name for folder, mark, rows in parts if rows_done(folder, mark) < rows]
+        if not missing:
+            return
+        if missing != told:
+            print(f"waiting for {', '.join(missing)}", file=sys.stderr)
+            told = missing
+        time.sleep(_POLL)
+
+
+def _laid_out(job: ScanJob, choices: Choices, work: Workspace, draws: int, part: slice) -> Found:
+    """Room for what is found in some rows, or what was found there before."""
+    count, labels, exclusive = part.stop - part.start, job.outputs.width, job.outputs.exclusive
+    chosen = choices.chosen
+    starts = {name: work.array(f"starts_{name}", (count,), np.int32) for name in chosen}
+    loss = {name: work.array(f"loss_{name}", (count,), np.float32) for name in chosen}
+    right_at, predictions = {}, {}
+    every = records = None
+    for name in chosen:
+        if exclusive:
+            right_at[name] = work.array(f"right_{name}", (count,), np.bool_)
+        else:
+            predictions[name] = work.array(f"predictions_{name}", (count, labels), np.float32)
+    if choices.wanted is None:
+        every = _every_start(work, job, part)
+        if not exclusive:
+            kept = work.array("record_count", (count,), np.int32)
+            shape = (count, 1 + draws, len(radii(job.windows)))
+            at = work.array("record_at", shape, np.uint16)
+            done = int(kept[: work.done].sum(dtype=np.int64))
+            records = Records(work.growing("records", labels, done), kept, at)
     return Found(starts, loss, right_at, predictions, every, records)
 
 
-def _every_start(work: Workspace, job: ScanJob) -> EveryStart:
-    count, exclusive = len(job.x), job.outputs.exclusive
+def _join(whole: Found, found: Found, part: slice) -> None:
+    """Copies what was found in some rows."""
+    for name in ("starts", "loss", "right_at", "predictions"):
+        for key, values in getattr(found, name).items():
+            getattr(whole, name)[key][part] = values
+    if whole.every is not None and found.every is not None:
+        whole.every.scan.loss[part] = found.every.scan.loss
+        for name in ("right", "probability", "kept", "mean", "agreement", "wobble", "flipped"):
+            if getattr(found.every, name) is not None:
+                getattr(whole.every, name)[part] = getattr(found.every, name)
+    if whole.records is not None and found.records is not None:
+        whole.records.count[part], whole.records.at[part] = found.records.count, found.records.at
+        rows = found.records.rows.all()
+        for some in chunks(len(rows)):
+            whole.records.rows.append(rows[some])
+
+
+def _fill(
+    found: Found,
+    job: ScanJob,
+    choices: Choices,
+    work: Workspace,
+    part: slice,
+    seed: int,
+    batch_size: int | None,
+    progress: bool,
+) -> None:
+    """Runs the model for those of some rows that are not done yet."""
+    begin = part.start + work.done
+    for rows, losses, outputs in job.blocks(
+        choices.wanted, batch_size, progress, begin=begin, end=part.stop
+    ):
+        here = slice(rows.start - part.start, rows.stop - part.start)
+        probabilities = job.outputs.probabilities(outputs)
+        right = None
+        if job.outputs.exclusive:
+            right = job.outputs.classes(outputs) == job.outputs.truth(job.y[rows])[:, None]
+        everyone = np.arange(len(losses))
+        for name, start, column in choices.at(rows, losses):
+            found.starts[name][here], found.loss[name][here] = start, losses[everyone, column]
+            if right is not None:
+                found.right_at[name][here] = right[everyone, column]
+            else:
+                found.predictions[name][here] = probabilities[everyone, column]
+        if found.every is not None:
+            _note(found.every, job, rows, here, losses, outputs, probabilities, right)
+        if found.records is not None:
+            _record(found.records, job, rows, here, losses, probabilities, seed)
+        work.record(here.stop, last=rows.stop == part.stop)
+
+
+def _every_start(work: Workspace, job: ScanJob, part: slice) -> EveryStart:
+    count, exclusive = part.stop - part.start, job.outputs.exclusive
     shape = (count, len(job.windows))
     return EveryStart(
-        scan=ShiftScan(job.windows, work.array("loss", shape, np.float32), job.allowed),
+        scan=ShiftScan(
+            job.windows,
+            work.array("loss", shape, np.float32),
+            None if job.allowed is None else job.allowed[part],
+        ),
         right=work.array("right", shape, np.bool_) if exclusive else None,
         probability=work.array("probability", shape, np.float32) if exclusive else None,
         kept=work.array("kept", shape, np.bool_),
@@ -189,20 +311,21 @@ def _note(
     every: EveryStart,
     job: ScanJob,
     rows: slice,
+    here: slice,
     losses: np.ndarray,
     outputs: np.ndarray,
     probabilities: np.ndarray,
     right: np.ndarray | None,
 ) -> None:
-    """Keeps of a block what all starts tell."""
+    """Keeps of a block, rows of the job that stand ``here``, what all starts tell."""
     allowed = None if job.allowed is None else job.allowed[rows]
     weights = np.ones(losses.shape) if allowed is None else allowed.astype(float)
     weights /= weights.sum(axis=1, keepdims=True)
     possible = weights > 0
     centre = nearest(len(losses), job.windows, allowed)
     everyone = np.arange(len(losses))
-    every.scan.loss[rows] = losses
-    every.mean[rows] = np.einsum("ns,nsk->nk", weights, probabilities)
+    every.scan.loss[here] = losses
+    every.mean[here] = np.einsum("ns,nsk->nk", weights, probabilities)
     if right is not None and every.right is not None and every.probability is not None:
         classes = job.outputs.classes(outputs)
         truth = job.outputs.truth(job.y[rows])
@@ -210,23 +333,23 @@ def _note(
             probability = probabilities[..., -1]
         else:
             probability = probabilities[everyone, :, truth]
-        every.right[rows], every.probability[rows] = right, probability
+        every.right[here], every.probability[here] = right, probability
         kept = classes == classes[everyone, centre][:, None]
         share = np.stack(
             [(weights * (classes == k)).sum(axis=1) for k in range(max(2, job.outputs.width))]
         )
-        every.agreement[rows] = (share**2).sum(axis=0)
-        every.wobble[rows] = _span(probability, possible)
-        every.flipped[rows] = (~kept & possible).any(axis=1)
+        every.agreement[here] = (share**2).sum(axis=0)
+        every.wobble[here] = _span(probability, possible)
+        every.flipped[here] = (~kept & possible).any(axis=1)
     else:
         calls = probabilities > 0.5
         same = calls == calls[everyone, centre][:, None]
         kept = same.all(axis=2)
         share = np.einsum("ns,nsk->nk", weights, calls)
-        every.agreement[rows] = (share**2 + (1 - share) ** 2).mean(axis=1)
-        every.wobble[rows] = _span(probabilities, possible[..., None]).mean(axis=1)
-        every.flipped[rows] = (~same & possible[..., None]).any(axis=1).mean(axis=1)
-    every.kept[rows] = kept
+        every.agreement[here] = (share**2 + (1 - share) ** 2).mean(axis=1)
+        every.wobble[here] = _span(probabilities, possible[..., None]).mean(axis=1)
+        every.flipped[here] = (~same & possible[..., None]).any(axis=1).mean(axis=1)
+    every.kept[here] = kept
 
 
 def _span(values: np.ndarray, possible: np.ndarray) -> np.ndarray:
@@ -239,6 +362,7 @@ def _record(
     records: Records,
     job: ScanJob,
     rows: slice,
+    here: slice,
     losses: np.ndarray,
     probabilities: np.ndarray,
     seed: int,
@@ -257,8 +381,8 @@ def _record(
     np.put_along_axis(needed, columns.reshape(len(losses), -1), True, axis=1)
     number = needed.cumsum(axis=1) - 1
     at = np.take_along_axis(number, columns.reshape(len(losses), -1), axis=1)
-    records.at[rows] = at.reshape(columns.shape)
-    records.count[rows] = needed.sum(axis=1)
+    records.at[here] = at.reshape(columns.shape)
+    records.count[here] = needed.sum(axis=1)
     records.rows.append(probabilities[needed])
 
 
@@ -276,17 +400,14 @@ def _drawn(one: ShiftStrategy, job: ScanJob) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _fingerprint(
-    job: ScanJob,
-    chosen: Mapping[str, ShiftStrategy],
-    drawn: Mapping[str, np.ndarray],
-    about: str,
-) -> str:
+def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     """What tells this evaluation from another: model, examples (some of many), starts."""
-    digest = hashlib.sha256(repr((job.windows, list(chosen), tuple(job.x.shape), about)).encode())
+    digest = hashlib.sha256(
+        repr((job.windows, list(choices.chosen), tuple(job.x.shape), about)).encode()
+    )
     ends = [np.asarray(job.x[rows]) for rows in (slice(0, 1000), slice(-1000, None))]
     allowed = [] if job.allowed is None else [job.allowed]
     labels = [job.y[begin : begin + _ROWS] for begin in range(0, len(job.y), _ROWS)]
-    for array in (*job.model.get_weights(), *ends, *allowed, *labels, *drawn.values()):
+    for array in (*job.model.get_weights(), *ends, *allowed, *labels, *choices.drawn.values()):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
