@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import flags as absl_flags
 
 import tfbs_shift
-from tfbs_shift.errors import InputError
+from tfbs_shift.errors import InputError, Interrupted
 
 # In the order of a workflow. The modules load only when called for: TensorFlow takes seconds.
 COMMANDS = {
@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}")
+    except Interrupted as stop:
+        _fail(str(stop))
+        return stop.status
     except KeyboardInterrupt:
         _fail("interrupted")
         return 130

@@ -52,6 +52,7 @@ def define(flags: absl_flags.FlagValues) -> None:
     text("out", None, "Folder to write.")
     number("batch_size", None, "Examples a block; default: 128.", 1)
     number("seed", 0, "Of the random draws.", 0)
+    shared.devices(flags)
     text(
         "protect",
         None,
@@ -91,16 +92,26 @@ def run(flags: absl_flags.FlagValues) -> None:
     if not flags.strategies:
         raise InputError("--strategies: want one or more of none, random, worst, worst_of_<n>")
 
+    host = shared.host(flags)
+
     from tfbs_shift import data
 
     examples = data.load(
         flags.data, flags.split, **shared.chosen_of_data(flags)
-    )  # before TensorFlow's seconds: it may be wrong
+    )  # before Keras's seconds: it may be wrong
 
     shared.load_keras()
+    from tfbs_shift import distributing
+
+    # Hosts need not hear from each other to evaluate: each of them is a machine of its own.
+    with distributing.distributed("none" if flags.distribute == "none" else "mirrored"):
+        _audit(flags, examples, host)
+
+
+def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, int]) -> None:
     from tfbs_shift import controls, evaluate, models, plan_scan, reports, runs
     from tfbs_shift.data.protecting import protected_spans
-    from tfbs_shift.evaluation import checks
+    from tfbs_shift.evaluation import checks, evaluate_part
     from tfbs_shift.models.outputs import input_window
     from tfbs_shift.strategies import strategy
     from tfbs_shift.windows import WindowRange
@@ -117,7 +128,7 @@ def run(flags: absl_flags.FlagValues) -> None:
     model = models.load(flags.model)
     windows = WindowRange(examples.length, input_window(model, flags.window), flags.max_shift)
     if flags.explain:
-        tries = sum(one.candidates(1, windows).shape[1] for one in chosen)
+        tries = sum(one.count(windows) for one in chosen)
         if any(one.tries_every_start(windows) for one in chosen):
             tries = len(windows)
         print(
@@ -138,24 +149,33 @@ def run(flags: absl_flags.FlagValues) -> None:
     elif flags.motif is not None:
         raise InputError(f"--motif={flags.motif}: only with --protect=motif")
     x = examples.one_hot(models.alphabet(model))
+    how: dict[str, Any] = {
+        "window": flags.window,
+        "strategies": chosen,
+        "max_shift": flags.max_shift,
+        "seed": flags.seed,
+        "protect": protect,
+        "draws": flags.draws,
+        "folder": out / "predictions",
+        "batch_size": flags.batch_size,
+        "progress": sys.stderr.isatty(),
+    }
+    index, hosts = host
+    if index:
+        evaluate_part(model, x, examples.y, host=host, **how)
+        print(f"host {index} of {hosts} is done; host 0 writes {out}")
+        return
     chrom = None if examples.intervals is None else examples.intervals.chrom
     found = evaluate(
         model,
         x,
         examples.y,
-        window=flags.window,
-        strategies=chosen,
-        max_shift=flags.max_shift,
-        seed=flags.seed,
-        protect=protect,
         groups=chrom if chrom is not None and len(set(chrom)) >= 5 else None,
-        draws=flags.draws,
         examples=show,
         average_strands=flags.average_strands,
         label_names=examples.label_names,
-        folder=out / "predictions",
-        batch_size=flags.batch_size,
-        progress=sys.stderr.isatty(),
+        hosts=hosts,
+        **how,
     )
     training = runs.settings(Path(flags.model).expanduser())
     seen = _seen(flags, training)

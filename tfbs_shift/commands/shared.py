@@ -59,6 +59,43 @@ def chosen_of_data(flags: absl_flags.FlagValues) -> dict[str, Any]:
     return {name: flags[name].value for name in ("labels", "length", "flank")}
 
 
+def devices(flags: absl_flags.FlagValues) -> None:
+    """Defines ``--distribute`` and what several hosts need to know."""
+    absl_flags.DEFINE_enum(
+        "distribute",
+        "none",
+        ["none", "mirrored", "multihost"],
+        "Devices that share the work: the first one, all of this host, or all of several hosts "
+        "(each runs this command; docs/cluster.md).",
+        flag_values=flags,
+    )
+    number(flags)("hosts", None, "With multihost: processes; default: SLURM_NTASKS.", 1)
+    number(flags)(
+        "host_index", None, "With multihost: which this is, from 0; default: SLURM_PROCID.", 0
+    )
+
+
+def host(flags: absl_flags.FlagValues) -> tuple[int, int]:
+    """(i, n): this process is host i of n, by the flags or Slurm's variables."""
+    found = []
+    for name, variable in (("hosts", "SLURM_NTASKS"), ("host_index", "SLURM_PROCID")):
+        value = flags[name].value
+        if flags.distribute != "multihost":
+            if value is not None:
+                raise InputError(f"--{name}={value}: only with --distribute=multihost")
+            continue
+        text = os.environ.get(variable, "") if value is None else str(value)
+        if not text.isdecimal():
+            raise InputError(
+                f"--distribute=multihost: needs --{name}, or {variable} as Slurm sets it"
+            )
+        found.append(int(text))
+    n, i = found or (1, 0)
+    if i >= n:
+        raise InputError(f"--host_index={i}: want 0..{n - 1}, one for each of --hosts={n}")
+    return i, n
+
+
 def require(flags: absl_flags.FlagValues, *names: str) -> None:
     """Raises InputError for the first flag that was not given."""
     for name in names:
@@ -90,11 +127,11 @@ def load_keras() -> None:
 
 
 def flag_lines(flags: absl_flags.FlagValues) -> list[str]:
-    """The values, but --out, as lines of a flagfile; paths absolute, to work from anywhere."""
+    """The values as lines of a flagfile; paths absolute, to work from anywhere."""
     lines = []
     for name in flags:
         flag = flags[name]
-        if name == "out" or flag.value is None:
+        if name in _HERE or flag.value is None:
             continue
         path = name in _PATHS and flag.value != flag.default  # the default model is no path
         lines.append(f"--{name}={_absolute(flag.value)}" if path else flag.serialize())
@@ -109,6 +146,8 @@ def flagfile(command: str, flags: absl_flags.FlagValues, about: list[str], path:
 
 
 _PATHS = ("data", "model")
+_HERE = ("out", "distribute", "coordinator", "hosts", "host_index")
+"""Flags that say where, not what: another machine has its own."""
 
 
 def _absolute(value: str) -> str:

@@ -1,0 +1,258 @@
+"""What happens around the steps of a run: pace, validation, the best model, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import math
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from tqdm.auto import tqdm
+
+from tfbs_shift import distributing
+from tfbs_shift.checkpoints import Checkpoints, State, remembered, remind, restore, values_of
+from tfbs_shift.errors import Interrupted
+from tfbs_shift.evaluation.validating import Validation
+from tfbs_shift.feeding import Feed
+from tfbs_shift.files import replacing
+
+_SECONDS = 1.0
+
+RATES = ("steps_per_second", "examples_per_second", "windows_per_second")
+"""The columns of ``history.csv`` that no seed repeats."""
+
+
+class Pace(keras.callbacks.Callback):
+    """Steps, examples and windows a second in the epoch's logs; a bar with the time left.
+
+    The clock starts after the first step, which compiles.
+
+    Args:
+        feed: gives the batches.
+        windows: windows evaluated for an example of a step: the candidates, and the one trained on.
+        progress: show the bar on standard error.
+    """
+
+    def __init__(self, feed: Feed, windows: int, *, progress: bool):
+        super().__init__()
+        self.feed, self.windows, self.progress = feed, windows, progress
+        self._bar: Any = None
+        self._steps = 0
+        self._begun = self._shown = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps = 0
+        self._begun = self._shown = time.perf_counter()
+        self._bar = tqdm(
+            total=len(self.feed), initial=self.feed.begin, unit="step", leave=False,
+            desc=f"epoch {epoch + 1}/{self.params['epochs']}", disable=not self.progress,
+        )  # fmt: skip
+
+    # Not at the end of a step: Keras would then wait for the device after each.
+    def on_train_batch_begin(self, batch, logs=None):
+        now = time.perf_counter()
+        if batch == 1:
+            self._begun, self._steps = now, 0
+        if batch:
+            self._steps += batch > 1
+            self._bar.update()
+        if self.progress and now > self._shown + _SECONDS and batch > 1:
+            self._shown = now
+            rates = self._rates(now)
+            figures = {k: f"{float(v):.4g}" for k, v in self.model.get_metrics_result().items()}
+            figures |= {k.replace("_per_second", "/s"): f"{rates[k]:,.0f}" for k in RATES[1:]}
+            self._bar.set_postfix(figures, refresh=False)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._bar.close()
+        self._steps += 1
+        logs.update(self._rates(time.perf_counter()))
+
+    def on_train_end(self, logs=None):
+        if self._bar is not None:
+            self._bar.close()
+
+    def _rates(self, now: float) -> dict[str, float]:
+        steps = self._steps / max(now - self._begun, 1e-9)
+        examples = steps * self.feed.batch_size
+        return dict(zip(RATES, (steps, examples, examples * self.windows), strict=True))
+
+
+class Validate(keras.callbacks.Callback):
+    """Validation metrics of each strategy in the epoch's logs.
+
+    ``val_<metric>`` is that of ``monitor``, which early stopping and the like follow;
+    ``val_<strategy>_<metric>`` that of each.
+    """
+
+    def __init__(self, validation: Validation, monitor: str, *, progress: bool):
+        super().__init__()
+        self.validation, self.monitor, self.progress = validation, monitor, progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        found = self.validation(progress=self.progress)
+        logs.update({f"val_{metric}": value for metric, value in found[self.monitor].items()})
+        for name, metrics in found.items():
+            logs.update({f"val_{name}_{metric}": value for metric, value in metrics.items()})
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Saves the model whenever ``val_loss`` is the lowest so far; ends training if it is none.
+
+    Args:
+        path: of the best model; None: this process saves none.
+    """
+
+    def __init__(self, path: Path | None):
+        super().__init__()
+        self.path = path
+        self.best = math.inf
+        self.best_epoch = -1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.best:
+            self.best, self.best_epoch = logs["val_loss"], epoch
+            if self.path is not None:
+                with replacing(self.path) as file:
+                    self.model.save(file)
+        if math.isnan(logs["val_loss"]):
+            print(f"epoch {epoch + 1}: the loss is no number any more; training ends")
+            self.model.stop_training = True
+
+
+class Report(keras.callbacks.Callback):
+    """One line an epoch on standard output."""
+
+    def __init__(self):
+        super().__init__()
+        self._begun: float | None = None
+        self._epochs = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._begun is None:
+            self._begun = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._epochs += 1
+        left = (time.perf_counter() - self._begun) / self._epochs
+        left *= 0 if self.model.stop_training else self.params["epochs"] - epoch - 1
+        figures = [
+            f"{name.removesuffix('_per_second')}{'/s' if name in RATES else ''} "
+            + (f"{value:,.0f}" if name in RATES else f"{value:.4g}")
+            for name, value in logs.items()
+        ]
+        print(
+            f"epoch {epoch + 1}/{self.params['epochs']}: {', '.join(figures)}; at most "
+            f"{_duration(left)} left",
+            flush=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+class Resume(keras.callbacks.Callback):
+    """Saves the state of the run, and puts an earlier one back; the last of the callbacks.
+
+    Args:
+        checkpoints: where states are saved; None: this process saves none.
+        state: where to go on.
+        feed: gives the batches.
+        others: callbacks whose memory of the epochs belongs to the state.
+        every: steps between states inside an epoch; each epoch's end makes one, too.
+        history: the CSV of the epochs; None: this process writes none.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints | None,
+        state: State,
+        feed: Feed,
+        others: Sequence[keras.callbacks.Callback],
+        *,
+        every: int,
+        history: Path | None,
+    ):
+        super().__init__()
+        self.checkpoints, self.state, self.feed = checkpoints, state, feed
+        self.others, self.every, self.history = list(others), every, history
+        self._hosts = distributing.host()[1]
+        self._asked: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_begin(self, logs=None):
+        for callback, memory in zip(self.others, self.state.callbacks, strict=False):
+            remind(callback, memory)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.feed.epoch = epoch
+        self.feed.begin = self.state.step
+        if self.state.values:
+            restore(self.model, self.state.values)
+            self.state.values = []
+            if not self.state.step:
+                self.model.reset_metrics()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        step = self.feed.begin + batch
+        if self._hosts > 1 and distributing.asked_to_stop(self.state.epoch * len(self.feed) + step):
+            self._asked = signal.SIGTERM
+        if batch and (self._asked or step % self.every == 0):
+            self.state.step = step
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.state.history.append({"epoch": epoch, **{k: float(v) for k, v in logs.items()}})
+        self.state.epoch, self.state.step = epoch + 1, 0
+        self.state.ended = bool(self.model.stop_training) or epoch + 1 == self.params["epochs"]
+        self.write_history()
+        self._save()
+
+    def write_history(self) -> None:
+        """Writes the epochs so far."""
+        if self.history is None or not self.state.history:
+            return
+        with (
+            replacing(self.history) as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
+            rows = self.state.history
+            writer = csv.DictWriter(file, list(rows[-1]), restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _save(self) -> None:
+        if self.checkpoints is not None:
+            self.state.values = values_of(self.model)
+            self.state.callbacks = [remembered(callback) for callback in self.others]
+            self.checkpoints.save(self.state)
+            self.state.values = []
+        if self._asked:
+            raise Interrupted(self._asked)
+
+    def __enter__(self) -> Resume:
+        """Lets SIGTERM and the first Ctrl-C end the run after the step in progress.
+
+        Of several hosts JAX takes the signal, and tells all of them to end after the same step.
+        """
+        if self._hosts == 1 and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, _frame) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = number

@@ -1,0 +1,87 @@
+"""Batches for ``fit``: an order that seed, epoch and step give, whatever computes and wherever."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from tfbs_shift.data.batches import batches
+from tfbs_shift.data.columns import Column
+from tfbs_shift.errors import InputError
+
+
+class Feed(keras.utils.PyDataset):
+    """Shuffled batches of codes ``uint8`` (B, W) and labels (B, K), epoch after epoch.
+
+    One byte a base goes to the device; a :class:`ShiftTrainer` makes it one-hot there.
+
+    Args:
+        codes, labels: columns of the same number of rows, in memory or in a file.
+        batch_size: examples a step, of all hosts together.
+        seed: gives the orders.
+        replicas: devices that share a batch, of all hosts. It is a multiple of them; so is the last
+            one of an epoch, of which up to replicas - 1 examples are left out for that.
+        host: (i, n): this is host i of n, and gives that part of each batch.
+
+    Attributes:
+        epoch: the epoch that the next iteration gives.
+        begin: its first step; those before it are done.
+
+    Raises:
+        InputError: the batch does not divide among the replicas, or there are too few examples.
+    """
+
+    def __init__(
+        self,
+        codes: Column,
+        labels: Column,
+        batch_size: int,
+        *,
+        seed: int,
+        replicas: int = 1,
+        host: tuple[int, int] = (0, 1),
+    ):
+        super().__init__()
+        if batch_size % replicas:
+            raise InputError(
+                f"batch_size {batch_size}: must be a multiple of the {replicas} devices"
+            )
+        self.columns = (codes, labels)
+        self.batch_size, self.seed, self.replicas, self.host = batch_size, seed, replicas, host
+        used = len(codes) // replicas * replicas
+        self._steps = math.ceil(used / batch_size)
+        if not self._steps:
+            raise InputError(f"{len(codes)} training examples: fewer than {replicas} devices")
+        self.epoch = self.begin = 0
+        self._at: tuple[int, int] | None = None
+        self._batches: Iterator[tuple[np.ndarray, ...]] = iter(())
+        self._lock = threading.Lock()  # Keras looks at a first batch while the next are prepared
+
+    def __len__(self) -> int:
+        return self._steps
+
+    @property
+    def num_batches(self) -> int:
+        """Steps that are left of the epoch."""
+        return self._steps - self.begin
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        step = self.begin + index
+        with self._lock:
+            if self._at != (self.epoch, step):
+                self._batches = batches(
+                    self.columns, self.batch_size, shuffle=True, seed=self.seed, epoch=self.epoch,
+                    begin=step,
+                )  # fmt: skip
+            batch = next(self._batches)
+            self._at = (self.epoch, step + 1)
+            if step + 1 == self._steps:  # let go of what is read ahead
+                self._at, self._batches = None, iter(())
+        index, hosts = self.host
+        used = len(batch[0]) // self.replicas * self.replicas
+        part = slice(used * index // hosts, used * (index + 1) // hosts)
+        return tuple(column[part] for column in batch)
