@@ -163,6 +163,8 @@ def train(
         else:
             print(f"going on at epoch {state.epoch + 1}, step {state.step}")
     progress = progress and writes
+    if backend.name() == "tensorflow":  # Keras feeds it by from_generator
+        backend.keep_freed_memory()
     if not resume.state.ended:
         with resume, backend.reading_errors(), warnings.catch_warnings():
             # An epoch that goes on inside is shorter than the next, which Keras takes for a loss.

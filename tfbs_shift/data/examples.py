@@ -183,6 +183,9 @@ class Examples:
         """
         import tensorflow as tf
 
+        from tfbs_shift import backend
+
+        backend.keep_freed_memory()
         columns = (self.codes, self.labels)
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
