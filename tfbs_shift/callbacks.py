@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,13 @@ class Pace(keras.callbacks.Callback):
     Args:
         feed: gives the batches.
         windows: windows evaluated for an example of a step: the candidates, and the one trained on.
+        epochs: at most.
         progress: show the bar on standard error.
     """
 
-    def __init__(self, feed: Feed, windows: int, *, progress: bool):
+    def __init__(self, feed: Feed, windows: int, epochs: int, *, progress: bool):
         super().__init__()
-        self.feed, self.windows, self.progress = feed, windows, progress
+        self.feed, self.windows, self.epochs, self.progress = feed, windows, epochs, progress
         self._bar: Any = None
         self._steps = 0
         self._begun = self._shown = 0.0
@@ -49,8 +50,8 @@ class Pace(keras.callbacks.Callback):
         self._steps = 0
         self._begun = self._shown = time.perf_counter()
         self._bar = tqdm(
-            total=len(self.feed), initial=self.feed.begin, unit="step", leave=False,
-            desc=f"epoch {epoch + 1}/{self.params['epochs']}", disable=not self.progress,
+            total=len(self.feed), initial=self.feed.done, unit="step", leave=False,
+            desc=f"epoch {epoch + 1}/{self.epochs}", disable=not self.progress,
         )  # fmt: skip
 
     # Not at the end of a step: Keras would then wait for the device after each.
@@ -126,28 +127,29 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class Report(keras.callbacks.Callback):
-    """One line an epoch on standard output."""
+    """One line an epoch on standard output; ``epochs`` at most."""
 
-    def __init__(self):
+    def __init__(self, epochs: int):
         super().__init__()
+        self.epochs = epochs
         self._begun: float | None = None
-        self._epochs = 0
+        self._done = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._begun is None:
             self._begun = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._epochs += 1
-        left = (time.perf_counter() - self._begun) / self._epochs
-        left *= 0 if self.model.stop_training else self.params["epochs"] - epoch - 1
+        self._done += 1
+        left = (time.perf_counter() - self._begun) / self._done
+        left *= 0 if self.model.stop_training else self.epochs - epoch - 1
         figures = [
             f"{name.removesuffix('_per_second')}{'/s' if name in RATES else ''} "
             + (f"{value:,.0f}" if name in RATES else f"{value:.4g}")
             for name, value in logs.items()
         ]
         print(
-            f"epoch {epoch + 1}/{self.params['epochs']}: {', '.join(figures)}; at most "
+            f"epoch {epoch + 1}/{self.epochs}: {', '.join(figures)}; at most "
             f"{_duration(left)} left",
             flush=True,
         )
@@ -162,11 +164,15 @@ def _duration(seconds: float) -> str:
 class Resume(keras.callbacks.Callback):
     """Saves the state of the run, and puts an earlier one back; the last of the callbacks.
 
+    An epoch that goes on inside is shorter than the others, and wants a ``fit`` of its own: Keras
+    gives all epochs of one as many steps. ``spans`` has the epochs of each.
+
     Args:
         checkpoints: where states are saved; None: this process saves none.
         state: where to go on.
         feed: gives the batches.
         others: callbacks whose memory of the epochs belongs to the state.
+        epochs: at most.
         every: steps between states inside an epoch; each epoch's end makes one, too.
         history: the CSV of the epochs; None: this process writes none.
     """
@@ -178,41 +184,52 @@ class Resume(keras.callbacks.Callback):
         feed: Feed,
         others: Sequence[keras.callbacks.Callback],
         *,
+        epochs: int,
         every: int,
         history: Path | None,
     ):
         super().__init__()
         self.checkpoints, self.state, self.feed = checkpoints, state, feed
-        self.others, self.every, self.history = list(others), every, history
+        self.others, self.epochs, self.every, self.history = list(others), epochs, every, history
         self._hosts = distributing.host()[1]
         self._asked: int | None = None
         self._handlers: dict[int, Any] = {}
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """(first epoch, last epoch + 1) of each ``fit`` that is wanted."""
+        while not self.state.ended:
+            first = self.state.epoch
+            self.feed.begin(first, self.state.step)
+            yield first, first + 1 if self.state.step else self.epochs
 
     def on_train_begin(self, logs=None):
         for callback, memory in zip(self.others, self.state.callbacks, strict=False):
             remind(callback, memory)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.feed.epoch = epoch
-        self.feed.begin = self.state.step
         if self.state.values:
+            # With TensorFlow the first step makes the variables of optimizer and metrics.
+            self.model._symbolic_build(data_batch=self.feed[0])
             restore(self.model, self.state.values)
             self.state.values = []
             if not self.state.step:
                 self.model.reset_metrics()
+        self.feed.begin(epoch, self.state.step)
 
     def on_train_batch_begin(self, batch, logs=None):
-        step = self.feed.begin + batch
+        step = self.feed.done + batch
         if self._hosts > 1 and distributing.asked_to_stop(self.state.epoch * len(self.feed) + step):
             self._asked = signal.SIGTERM
         if batch and (self._asked or step % self.every == 0):
             self.state.step = step
             self._save()
+        if step + 1 == len(self.feed):
+            self.feed.end()
 
     def on_epoch_end(self, epoch, logs=None):
         self.state.history.append({"epoch": epoch, **{k: float(v) for k, v in logs.items()}})
         self.state.epoch, self.state.step = epoch + 1, 0
-        self.state.ended = bool(self.model.stop_training) or epoch + 1 == self.params["epochs"]
+        self.state.ended = bool(self.model.stop_training) or epoch + 1 >= self.epochs
         self.write_history()
         self._save()
 
@@ -230,9 +247,9 @@ class Resume(keras.callbacks.Callback):
             writer.writerows(rows)
 
     def _save(self) -> None:
+        self.state.callbacks = [remembered(callback) for callback in self.others]
         if self.checkpoints is not None:
             self.state.values = values_of(self.model)
-            self.state.callbacks = [remembered(callback) for callback in self.others]
             self.checkpoints.save(self.state)
             self.state.values = []
         if self._asked:

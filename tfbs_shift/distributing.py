@@ -58,19 +58,16 @@ def distributed(kind: str) -> Iterator[None]:
     With TensorFlow each of several devices draws dropout for its rows as it would for the first
     ones; with JAX the draws are those of one device. All else is the same computation.
     """
-    if kind == "none":
+    if kind == "none" or _devices() == 1:
         yield
     elif backend.name() == "jax":
         with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
             yield
-    elif backend.name() == "tensorflow":
+    else:
         import tensorflow as tf
 
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():
+        with tf.distribute.MirroredStrategy(_tensorflow_devices()).scope():
             yield
-    else:
-        raise InputError(f"--distribute={kind}: not with Keras's backend {backend.name()}")
 
 
 def replicas() -> int:
@@ -195,6 +192,20 @@ def compiled(function: Callable, variables: Sequence[Any]) -> Callable:
         return run(*(jax.make_array_from_callback(a.shape, rows, a.__getitem__) for a in arrays))
 
     return placed
+
+
+def _devices() -> int:
+    """How many there are, of all hosts; GPUs if there are any."""
+    if backend.name() == "tensorflow":
+        return len(_tensorflow_devices())
+    return len(keras.distribution.list_devices()) if backend.name() == "jax" else 1
+
+
+def _tensorflow_devices() -> list[str]:
+    import tensorflow as tf
+
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in found]
 
 
 def _mesh() -> Any:

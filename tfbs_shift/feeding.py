@@ -27,10 +27,6 @@ class Feed(keras.utils.PyDataset):
             one of an epoch, of which up to replicas - 1 examples are left out for that.
         host: (i, n): this is host i of n, and gives that part of each batch.
 
-    Attributes:
-        epoch: the epoch that the next iteration gives.
-        begin: its first step; those before it are done.
-
     Raises:
         InputError: the batch does not divide among the replicas, or there are too few examples.
     """
@@ -56,21 +52,34 @@ class Feed(keras.utils.PyDataset):
         self._steps = math.ceil(used / batch_size)
         if not self._steps:
             raise InputError(f"{len(codes)} training examples: fewer than {replicas} devices")
-        self.epoch = self.begin = 0
+        self.begin(0)
         self._at: tuple[int, int] | None = None
         self._batches: Iterator[tuple[np.ndarray, ...]] = iter(())
         self._lock = threading.Lock()  # Keras looks at a first batch while the next are prepared
 
     def __len__(self) -> int:
+        """Steps of an epoch."""
         return self._steps
+
+    def begin(self, epoch: int, step: int = 0) -> None:
+        """What comes next: batch 0 is that step of that epoch."""
+        self.epoch, self.done = epoch, step
+        self._ends = self._given = False
+
+    def end(self) -> None:
+        """The last step has begun: its batch is the last until the next ``begin``.
+
+        Keras begins to read an epoch again as soon as it is over, and throws that away.
+        """
+        self._ends = True
 
     @property
     def num_batches(self) -> int:
         """Steps that are left of the epoch."""
-        return self._steps - self.begin
+        return 0 if self._ends and self._given else self._steps - self.done
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        step = self.begin + index
+        step = self.done + index
         with self._lock:
             if self._at != (self.epoch, step):
                 self._batches = batches(
@@ -80,7 +89,7 @@ class Feed(keras.utils.PyDataset):
             batch = next(self._batches)
             self._at = (self.epoch, step + 1)
             if step + 1 == self._steps:  # let go of what is read ahead
-                self._at, self._batches = None, iter(())
+                self._at, self._batches, self._given = None, iter(()), True
         index, hosts = self.host
         used = len(batch[0]) // self.replicas * self.replicas
         part = slice(used * index // hosts, used * (index + 1) // hosts)

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import platform
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -90,7 +89,8 @@ def train(
         log_dir: a folder for TensorBoard, which must be installed, and TensorFlow.
         profile: put a profile of ten steps there, too.
         callbacks: Keras callbacks, after those named above. Of those that follow a metric, ``best``
-            and ``wait`` outlast an interruption.
+            and ``wait`` outlast an interruption. Where a run goes on inside an epoch, that one and
+            the others are two trainings to them.
         progress: show bars on standard error.
 
     Returns:
@@ -150,10 +150,10 @@ def train(
             keras.callbacks.TensorBoard(str(log_dir), profile_batch=(11, 20) if profile else 0)
         )
     if writes:
-        watching.append(Report())
+        watching.append(Report(epochs))
     resume = Resume(
-        checkpoints if writes else None, state or State(), feed, follow, every=save_every,
-        history=out / "history.csv" if writes else None,
+        checkpoints if writes else None, state or State(), feed, follow, epochs=epochs,
+        every=save_every, history=out / "history.csv" if writes else None,
     )  # fmt: skip
     if writes:
         with replacing(out / "flags.txt") as file:
@@ -165,27 +165,20 @@ def train(
     progress = progress and writes
     if backend.name() == "tensorflow":  # Keras feeds it by from_generator
         backend.keep_freed_memory()
-    if not resume.state.ended:
-        with resume, backend.reading_errors(), warnings.catch_warnings():
-            # An epoch that goes on inside is shorter than the next, which Keras takes for a loss.
-            warnings.filterwarnings("ignore", "Your input ran out of data")
+    told = [
+        Pace(feed, tries + 1 if tries > 1 else 1, epochs, progress=progress),
+        Validate(
+            Validation(job, monitored), monitor or next(iter(monitored)), progress=progress
+        ),
+        *follow,
+        *watching,
+        resume,
+    ]  # fmt: skip
+    with resume, backend.reading_errors():
+        for first, last in resume.spans():
+            # Not shuffled by Keras: the feed's order is the seed's.
             trainer.fit(
-                feed,
-                initial_epoch=resume.state.epoch,
-                epochs=epochs,
-                shuffle=False,  # the feed's order is the seed's
-                verbose=0,
-                callbacks=[
-                    Pace(feed, tries + 1 if tries > 1 else 1, progress=progress),
-                    Validate(
-                        Validation(job, monitored),
-                        monitor or next(iter(monitored)),
-                        progress=progress,
-                    ),
-                    *follow,
-                    *watching,
-                    resume,
-                ],
+                feed, initial_epoch=first, epochs=last, shuffle=False, verbose=0, callbacks=told
             )
     distributing.together("the end")  # the best model is written
     if not best_file.exists():
