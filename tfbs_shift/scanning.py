@@ -241,8 +241,7 @@ class ScanJob:
             (rows of the block, losses (b, n), predictions (b, n, K or 0)), float32.
         """
         count = len(self.x) if rows is None else len(rows)
-        replicas = distributing.replicas()
-        size = replicas * min(batch_size or _BATCH_SIZE, math.ceil(count / replicas))
+        size = self.rows_at_once(batch_size, count)
         tried = None if starts is None else starts.shape[1]
         run = self._compiled(tried, predictions)
         columns = [self.x, self.y]
@@ -262,6 +261,11 @@ class ScanJob:
                 kept = ops.convert_to_numpy(run(*block))[:filled]
                 bar.update(filled)
                 yield some, kept[..., 0], kept[..., 1:]
+
+    def rows_at_once(self, batch_size: int | None, count: int) -> int:
+        """Rows of a block of ``blocks`` over ``count`` rows, all devices together."""
+        replicas = distributing.replicas()
+        return replicas * min(batch_size or _BATCH_SIZE, math.ceil(count / replicas))
 
     def _compiled(self, tried: int | None, predictions: bool) -> Callable:
         """(x, y, starts if some are tried) -> (B, n, 1 + K or 1): losses, predictions."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,37 +180,57 @@ def run(
         found = _laid_out(job, choices, work, draws, slice(0, count))
         _fill(found, job, choices, work, slice(0, count), seed, batch_size, progress)
         return found
-    parts = [slice(count * i // hosts, count * (i + 1) // hosts) for i in range(hosts)]
-    folders = [folder / f"host-{i}-of-{hosts}" for i in range(hosts)]
-    if rows_done(folder, mark) < count:
-        work, mine = Workspace(folders[index], mark), parts[index]
-        found = _laid_out(job, choices, work, draws, mine)
-        _fill(found, job, choices, work, mine, seed, batch_size, progress)
+    if rows_done(folder, mark) == count:
+        if index:
+            return None
+        return _laid_out(job, choices, Workspace(folder, mark), draws, slice(0, count))
+    parts = {
+        folder / f"host-{i}-of-{hosts}": part
+        for i, part in enumerate(_parts(count, job.rows_at_once(batch_size, count), hosts))
+        if part.start < part.stop
+    }
+    own = folder / f"host-{index}-of-{hosts}"
+    if own in parts:
+        work = Workspace(own, mark)
+        found = _laid_out(job, choices, work, draws, parts[own])
+        _fill(found, job, choices, work, parts[own], seed, batch_size, progress)
     if index:
         return None
-    if rows_done(folder, mark) == count:
-        return _laid_out(job, choices, Workspace(folder, mark), draws, slice(0, count))
-    _wait([(f, mark, part.stop - part.start) for f, part in zip(folders, parts, strict=True)])
+    _wait(parts, mark)
     forget(folder)  # what one host alone had begun
     work = Workspace(folder, mark)
     found = _laid_out(job, choices, work, draws, slice(0, count))
-    for some, part in zip(folders, parts, strict=True):
+    for some, part in parts.items():
         _join(found, _laid_out(job, choices, Workspace(some, mark), draws, part), part)
     work.record(count, last=True)
-    for some in folders:
+    for some in parts:
         shutil.rmtree(some)
     return found
 
 
-def _wait(parts: Sequence[tuple[Path, str, int]]) -> None:
-    """Returns when each (folder, fingerprint, rows) is filled."""
+def _parts(count: int, block: int, hosts: int) -> list[slice]:
+    """The rows of each host: whole blocks, so that a row stands in its block where it always does.
+
+    Where it stands moves the last bits of its predictions.
+    """
+    blocks = math.ceil(count / block)
+    ends = [min(blocks * i // hosts * block, count) for i in range(hosts + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+
+def _wait(parts: Mapping[Path, slice], mark: str) -> None:
+    """Returns when the workspace of each part is filled."""
     told: list[str] = []
     while True:
-        missing = [folder.name for folder, mark, rows in parts if rows_done(folder, mark) < rows]
+        missing = [
+            folder.name
+            for folder, part in parts.items()
+            if rows_done(folder, mark) < part.stop - part.start
+        ]
         if not missing:
             return
         if missing != told:
-            print(f"waiting for {', '.join(missing)}", file=sys.stderr)
+            print(f"waiting for {', '.join(missing)}", file=sys.stderr, flush=True)
             told = missing
         time.sleep(_POLL)
 
