@@ -100,6 +100,68 @@ def test_windows_may_be_chosen_in_bfloat16():
         WorstShift(precision="int8")
 
 
+class Seen(keras.layers.Layer):
+    """Notes what it is computed in."""
+
+    def call(self, x):
+        self.seen = getattr(self, "seen", set()) | {keras.backend.standardize_dtype(x.dtype)}
+        return x
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("strategy", [NoShift, lambda: RandomShift(1)])
+def test_mixed_precision(policy, strategy, batch, tmp_path):
+    """Steps compute in 16 bits and come close to float32's; all that stays is float32."""
+    x, y = batch
+    weights = []
+    for dtype in ("float32", policy):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((WINDOW, 4))
+        seen = Seen()
+        z = seen(keras.layers.Conv1D(8, 5, activation="relu")(inputs))
+        z = keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(z))
+        model = keras.Model(inputs, z)
+        before = model.get_weights()
+        seen.seen = set()
+        trainer = ShiftTrainer(model, strategy(), dtype=dtype)
+        trainer.compile(keras.optimizers.SGD(0.5), "categorical_crossentropy", jit_compile=JIT[0])
+        for _ in range(3):
+            trainer.fit(x, y, batch_size=BATCH, verbose=0)
+        assert dtype.removeprefix("mixed_") in seen.seen
+        weights.append([a - b for a, b in zip(model.get_weights(), before, strict=True)])
+        seen.seen = set()
+        assert np.isfinite(trainer.evaluate(x, y, verbose=0))
+        assert seen.seen == {"float32"}
+        assert {w.dtype for w in model.weights} == {"float32"}
+        assert model.dtype_policy.name == "float32"
+    for ours, theirs in zip(*weights, strict=True):
+        assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(ours)
+    assert not all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_float16_scales_the_loss(batch):
+    """Gradients that would vanish in float16 arrive; a step that overflows is left out."""
+    x, y = batch
+    one, other = copies()
+    changes = []
+    for model, dtype in ((one, "float32"), (other, "mixed_float16")):
+        trainer = ShiftTrainer(model, WorstShift(), dtype=dtype)
+        trainer.compile(keras.optimizers.SGD(1e6), "categorical_crossentropy", jit_compile=JIT[0])
+        before = model.get_weights()
+        tiny = np.full(BATCH, 1e-7, "float32")  # below float16's smallest normal number
+        trainer.fit(x, y, sample_weight=tiny, batch_size=BATCH, verbose=0)
+        changes.append([a - b for a, b in zip(model.get_weights(), before, strict=True)])
+    assert isinstance(trainer.optimizer, keras.optimizers.LossScaleOptimizer)
+    for ours, theirs in zip(*changes, strict=True):
+        assert np.abs(ours).max() > 1e-3
+        assert np.allclose(ours, theirs, atol=0.05 * np.abs(ours).max())
+    before, scale = other.get_weights(), float(trainer.optimizer.dynamic_scale)
+    huge = np.full(BATCH, 1e6, "float32")
+    trainer.fit(x, y, sample_weight=huge, batch_size=BATCH, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(other.get_weights(), before, strict=True))
+    assert float(trainer.optimizer.dynamic_scale) == scale / 2
+
+
 @pytest.mark.parametrize("tries", [2, 4])
 def test_a_step_on_the_worst_of_n(batch, tries):
     x, y = batch

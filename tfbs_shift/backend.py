@@ -43,6 +43,23 @@ def gpus() -> int:
     return 0
 
 
+def devices() -> str:
+    """What computes here, for people: the GPUs' names, or "CPU"."""
+    if not gpus():
+        return "CPU"
+    if name() == "jax":
+        import jax
+
+        found = [device.device_kind for device in jax.devices()]
+    else:
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details
+        listed = tf.config.list_physical_devices("GPU")
+        found = [details(device).get("device_name", "GPU") for device in listed]
+    return f"{len(found)} x {found[0]}"
+
+
 def gains_from_xla() -> bool | str:
     """What to give ``compile`` as ``jit_compile``.
 

@@ -252,7 +252,8 @@ def provenance(*parts: Examples) -> list[str]:
         f"tfbs-shift {tfbs_shift.__version__}, Python {platform.python_version()}, "
         f"{backend.version()}, Keras {keras.__version__}, numpy {np.__version__}, "
         f"h5py {h5py.__version__}",
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {backend.gpus()} GPUs",
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs; computed on "
+        f"{backend.devices()}",
     ]
     if distributing.replicas() > 1:
         lines.append(
