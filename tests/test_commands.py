@@ -99,6 +99,42 @@ def test_flags_repeat_the_run(trained, tmp_path):
     assert settings[0] == settings[1]
 
 
+@pytest.mark.parametrize("monitor", ["none", "random", "worst"])
+def test_validation_under_the_monitored_strategy(monitor, trained, folder, tmp_path):
+    """Nothing is learnt, so that the losses are those of the file's model, by a scan."""
+    out = tmp_path / "run"
+    words = [f"--model={trained / 'model.keras'}", f"--data={folder}", f"--monitor={monitor}"]
+    more = ["--epochs=2", "--learning_rate=0", "--lr_patience=0"]
+    assert main(["train", *words, *more, f"--out={out}"]) == 0
+    rows = repeated(out)
+    valid = data.load(folder, "valid")
+    found = scan(models.load(trained), valid.x, valid.y)
+    expected = {"none": found.loss[:, 2].mean(), "worst": found.worst_loss.mean()}
+    for row in rows:
+        assert row["val_loss"] == row[f"val_{monitor}_loss"]
+        for name, loss in expected.items():
+            assert float(row[f"val_{name}_loss"]) == pytest.approx(loss, abs=1e-5)
+    if monitor == "random":  # the same windows in each epoch, neither the centre nor the worst
+        assert rows[0]["val_random_loss"] == rows[1]["val_random_loss"]
+        assert expected["none"] != pytest.approx(float(rows[0]["val_random_loss"]), abs=1e-5)
+        assert found.loss.min(axis=1).mean() < float(rows[0]["val_loss"]) < expected["worst"]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's profiler")
+def test_log_dir_and_profile(folder, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logs = tmp_path / "logs"
+    words = [f"--data={folder}", "--window=36", "--strategy=worst", "--tries=2", "--epochs=1"]
+    more = ["--batch_size=3", f"--log_dir={logs}", "--profile", f"--out={tmp_path / 'run'}"]
+    assert main(["train", *words, *more]) == 0
+    for part, name in (("train", "epoch_windows_per_second"), ("validation", "epoch_worst_loss")):
+        events = EventAccumulator(str(logs / part))
+        events.Reload()
+        assert name in events.Tags()["tensors"]
+    assert list(logs.rglob("*.xplane.pb"))
+
+
 def test_training_goes_on_from_a_file(trained, folder, tmp_path):
     out = tmp_path / "more"
     words = [f"--model={trained / 'model.keras'}", "--epochs=1", f"--data={folder}"]

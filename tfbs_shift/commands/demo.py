@@ -22,7 +22,7 @@ from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
 
 _WINDOW = 90
-_EPOCHS = 5
+_EPOCHS = 7
 
 
 def define(flags: absl_flags.FlagValues) -> None:

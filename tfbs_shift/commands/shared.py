@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,25 +106,35 @@ def require(flags: absl_flags.FlagValues, *names: str) -> None:
 
 
 def load_keras() -> None:
-    """Imports Keras and wakes its backend, its start-up messages kept off the terminal.
+    """Imports Keras and wakes its backend, quietly."""
+    with quiet():
+        import keras
 
-    TensorFlow's C++ side writes them to standard error before any setting of its can stop them.
-    Somebody who has set TF_CPP_MIN_LOG_LEVEL wants to see what that level shows.
+        keras.ops.zeros(1)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the backend's start-up messages off the terminal.
+
+    Its C++ side writes them to standard error before any setting of its can stop them. Somebody who
+    has set TF_CPP_MIN_LOG_LEVEL wants to see what that level shows.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT) != _SILENT:
+        yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import keras
-
-        keras.ops.zeros(1)
+        yield
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
         os.close(nowhere)
+
+
+_SILENT = "3"
 
 
 def flag_lines(flags: absl_flags.FlagValues) -> list[str]:

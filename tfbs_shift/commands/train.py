@@ -133,9 +133,10 @@ def run(flags: absl_flags.FlagValues) -> None:
 
     if flags.distribute == "multihost":
         os.environ.setdefault("KERAS_BACKEND", "jax")  # the one that can
-        from tfbs_shift import distributing
+        with shared.quiet():
+            from tfbs_shift import distributing
 
-        distributing.join(host, flags.coordinator)  # before anything is computed
+            distributing.join(host, flags.coordinator)  # before anything is computed
     shared.load_keras()
     from tfbs_shift import distributing
 
