@@ -1,11 +1,11 @@
 """Runs that are interrupted, and end as if they had not been."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -186,22 +186,19 @@ def _raise(self, epoch, logs=None):
     raise Interrupted(signal.SIGTERM)
 
 
-def child(folder, out, *more, **options) -> subprocess.Popen:
+def child(folder, out, *more, before: Sequence[str] = ()) -> subprocess.Popen:
     command = [sys.executable, "-c", "import sys; from tfbs_shift.commands import main; "
                "sys.exit(main(sys.argv[1:]))", *words(folder, out, *more)]  # fmt: skip
     return subprocess.Popen(
-        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, **options,
+        [*before, *command], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_damaged_file(folder, tmp_path):
     out = tmp_path / "run"
-
-    def small_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-
-    stopped = child(folder, out, preexec_fn=small_files)
+    small_files = ["bash", "-c", 'ulimit -f 98; exec "$@"', "bash"]  # KB
+    stopped = child(folder, out, before=small_files)
     _, err = stopped.communicate(timeout=300)
     lines = [line for line in err.splitlines() if line.startswith("tfbs-shift: ")]
     state = out / "checkpoints" / "state-000000-000000001.npz"
