@@ -60,15 +60,15 @@ def small() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(2, "softmax", kernel_regularizer="l2")(x))
 
 
-def train(folder, out, *callbacks, **options):
+def train(folder, out, *callbacks, epochs=EPOCHS):
     """With drawn starts, a schedule and early stopping: all that has a state."""
     keras.utils.set_random_seed(0)
     parts = [data.load(folder, split) for split in ("train", "valid")]
     strategies = {name: WorstShift(2, seed=1) for name in ("random", "worst")}
     return runs.train(
         small(), *parts, WorstShift(3, seed=0), strategies, out,
-        flagfile="--seed=0\n", window=36, epochs=EPOCHS, batch_size=16, learning_rate=0.3,
-        patience=3, lr_patience=1, save_every=2, callbacks=callbacks, **options,
+        flagfile="--seed=0\n", window=36, epochs=epochs, batch_size=16, learning_rate=0.3,
+        patience=3, lr_patience=1, save_every=2, callbacks=callbacks,
     )  # fmt: skip
 
 
@@ -150,6 +150,14 @@ def test_a_run_that_was_over_but_for_its_model(whole, folder, tmp_path, monkeypa
             train(folder, out)
     train(folder, out, Stop(0, 0), Stop(EPOCHS - 1, 0))  # no step is made
     assert_same_run(out, whole)
+
+
+def test_fewer_epochs_than_are_done(whole, folder, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, out, Stop(2, 1))
+    train(folder, out, epochs=1)
+    assert repeated(out) == whole[0][:2]
 
 
 def words(folder, out, *more):

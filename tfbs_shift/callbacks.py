@@ -197,7 +197,7 @@ class Resume(keras.callbacks.Callback):
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """(first epoch, last epoch + 1) of each ``fit`` that is wanted."""
-        while not self.state.ended:
+        while not self.state.ended and self.state.epoch < self.epochs:
             first = self.state.epoch
             self.feed.begin(first, self.state.step)
             yield first, first + 1 if self.state.step else self.epochs
