@@ -68,8 +68,11 @@ class Checkpoints:
         arrays = {f"value{i:05d}": value for i, value in enumerate(state.values)}
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)
         path = self.folder / f"state-{state.epoch:06d}-{state.step:09d}.npz"
-        with replacing(path) as file:
-            np.savez(file, about=text, **arrays)  # type: ignore[arg-type]
+        # Not numpy's savez: on a full disk it leaves open what complains once more when freed.
+        with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+            for name, array in {"about": text, **arrays}.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
         kept = [file for file in self.files if file <= path][-_KEPT:]
         for file in set(self.files) - set(kept):  # one ahead of us was damaged
             file.unlink()
