@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -301,7 +302,7 @@ def test_help(capsys):
     for name in COMMANDS:
         assert main([name, "--help"]) == 0
         page = capsys.readouterr().out
-        assert f"tfbs-shift {name} --" in page  # an example
+        assert page.count(f"  tfbs-shift {name} --") >= 2  # examples
         assert "--out" in page
     assert "--[no]regularize" in _help(capsys, "train")
     assert "(default: 5e-05)" in _help(capsys, "train")
@@ -323,6 +324,21 @@ def test_help_loads_no_tensorflow():
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(("flag", "shown"), [((), False), (("--verbosity=0",), True)])
+def test_what_the_backend_says_is_shown_on_demand(flag, shown, tmp_path):
+    """TensorFlow tells at its start what the processor can do."""
+    weights = tmp_path / "cnn.keras"
+    models.cnn(30).save(weights)
+    words = ["import", "--to_original", f"--weights={weights}", f"--out={tmp_path / 'cnn.h5'}"]
+    run = subprocess.run(
+        [sys.executable, "-c", "import sys; from tfbs_shift.commands import main; sys.exit(main())",
+         *words, *flag], capture_output=True, text=True, check=True,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+    )  # fmt: skip
+    assert run.stdout.startswith("wrote ")
+    assert bool(run.stderr) == shown
 
 
 def test_import_is_lazy_but_complete():

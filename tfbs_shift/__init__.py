@@ -15,15 +15,16 @@ from tfbs_shift.errors import InputError
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tfbs_shift import data, models, sequences, windows
+    from tfbs_shift import data, models, reports, sequences, windows
     from tfbs_shift.auditing import ShiftAudit
     from tfbs_shift.evaluation import Robustness, controls, evaluate
+    from tfbs_shift.reports.exploring import explore
     from tfbs_shift.scanning import ShiftScan, plan_scan, scan
     from tfbs_shift.sharing import ScanPlan
     from tfbs_shift.strategies import NoShift, RandomShift, WorstShift
     from tfbs_shift.training import ShiftTrainer
 
-_MODULES = ("data", "models", "sequences", "windows")
+_MODULES = ("data", "models", "reports", "sequences", "windows")
 _HOME = {
     "NoShift": "strategies",
     "RandomShift": "strategies",
@@ -35,6 +36,7 @@ _HOME = {
     "WorstShift": "strategies",
     "controls": "evaluation",
     "evaluate": "evaluation",
+    "explore": "reports.exploring",
     "plan_scan": "scanning",
     "scan": "scanning",
 }
@@ -52,8 +54,10 @@ __all__ = [
     "controls",
     "data",
     "evaluate",
+    "explore",
     "models",
     "plan_scan",
+    "reports",
     "scan",
     "sequences",
     "windows",

@@ -126,6 +126,11 @@ def plan_scan(
 
     Raises:
         InputError: the window does not fit the model or the sequences.
+
+    >>> import tfbs_shift as ts
+    >>> plan = ts.plan_scan(ts.models.cnn(75), 101)
+    >>> plan.shared_flops < plan.plain_flops
+    True
     """
     windows = WindowRange(sequence_length, input_window(model, window), max_shift)
     count = None if tries is None else min(tries, len(windows))
@@ -169,6 +174,12 @@ def scan(
 
     Raises:
         InputError: model, window, sequences, labels or spans do not fit each other.
+
+    >>> import tfbs_shift as ts
+    >>> test = ts.data.synthetic(4, length=40)
+    >>> found = ts.scan(ts.models.cnn(30), test.x, test.y)
+    >>> found.loss.shape, found.shifts.tolist()
+    ((8, 11), [-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5])
     """
     job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=protect)
     job = replace(job, precision=checked(precision))

@@ -85,6 +85,11 @@ class WorstShift(ShiftStrategy):
 
     Raises:
         InputError: ``tries`` below 1, an unknown protocol or precision.
+
+    >>> windows = WindowRange(101, 90)
+    >>> starts = WorstShift(tries=3, seed=0).candidates(2, windows)  # three starts for each of two
+    >>> tuple(starts.shape), WorstShift().tries_every_start(windows)
+    ((2, 3), True)
     """
 
     def __init__(

@@ -54,6 +54,15 @@ class ShiftTrainer(keras.Model):
 
     Raises:
         InputError: the model's input does not fit; on the first batch, if the sequences do not.
+
+    >>> import tfbs_shift as ts
+    >>> train = ts.data.synthetic(8, length=40)
+    >>> model = ts.models.cnn(30)
+    >>> trainer = ts.ShiftTrainer(model, ts.WorstShift(tries=4))
+    >>> trainer.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    >>> history = trainer.fit(train.x, train.y, epochs=2, verbose=0).history
+    >>> sorted(history), len(history["loss"])
+    (['accuracy', 'loss'], 2)
     """
 
     def __init__(

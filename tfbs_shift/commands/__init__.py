@@ -12,6 +12,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from types import ModuleType
 
 from absl import flags as absl_flags
 
@@ -77,17 +78,31 @@ def dispatch(words: list[str]) -> int:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"want {', '.join(COMMANDS)}"
         raise InputError(f"no command {name!r}: {hint}")
-    command = importlib.import_module(f"{__name__}.{name}")
-    flags = absl_flags.FlagValues()
-    command.define(flags)
+    command, flags = command_and_flags(name)
     if any(word in _HELP for word in words[1:]):
         print(_help(name, command.__doc__ or "", flags))
         return 0
     rest = flags(words)[1:]
     if rest:
         raise InputError(f"{name}: do not know what to do with {rest[0]!r}; flags begin with --")
+    if flags.verbosity >= 0:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
     command.run(flags)
     return 0
+
+
+def command_and_flags(name: str) -> tuple[ModuleType, absl_flags.FlagValues]:
+    """The module of a command and its flags, those of all commands last."""
+    command = importlib.import_module(f"{__name__}.{name}")
+    flags = absl_flags.FlagValues()
+    command.define(flags)
+    absl_flags.DEFINE_integer(
+        "verbosity",
+        -1,
+        "From 0 on, what TensorFlow or JAX have to say is shown, too.",
+        flag_values=flags,
+    )
+    return command, flags
 
 
 def _fail(message: str) -> int:
@@ -113,13 +128,17 @@ def _overview() -> str:
 
 def _help(name: str, doc: str, flags: absl_flags.FlagValues) -> str:
     lines = [f"usage: tfbs-shift {name} [--flag=value ...]", "", doc.strip(), "", "flags:"]
-    for flag in map(flags.__getitem__, flags):
-        shown = (flag.default_as_str or "").strip("'")
-        default = f" (default: {shown})" if shown else ""
-        lines += _flag_help(f"[no]{flag.name}" if flag.boolean else flag.name, flag.help + default)
-    lines += _flag_help("flagfile", "Read flags from this file; those given after it override.")
+    for shown, text in flag_texts(flags):
+        lines += [f"  {shown}", *(f"      {line}" for line in textwrap.wrap(text, 78))]
     return "\n".join(lines)
 
 
-def _flag_help(name: str, text: str) -> list[str]:
-    return [f"  --{name}", *(f"      {line}" for line in textwrap.wrap(text, 78))]
+def flag_texts(flags: absl_flags.FlagValues) -> list[tuple[str, str]]:
+    """How each flag is written, and its help with its default."""
+    texts = []
+    for flag in map(flags.__getitem__, flags):
+        shown = (flag.default_as_str or "").strip("'")
+        default = f" (default: {shown})" if shown else ""
+        texts.append((f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}",
+                      flag.help + default))  # fmt: skip
+    return [*texts, ("--flagfile", "Read flags from this file; those given after it override.")]

@@ -6,6 +6,7 @@ shuffles as unbound ones. One network is trained on centre windows, one on the w
 example. The demo runs the commands that you would run, and prints them.
 
   tfbs-shift demo --out=demo
+  tfbs-shift demo --positives=4000 --seed=1 --out=larger_demo
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ whose flanks differ, are counted, masked and listed in a .unplaced.tsv beside th
 command goes on where an interrupted one stopped.
 
   tfbs-shift extend --mat=train.mat --genome=hg19.fa --flank=100 --out=extended/train.h5
+  tfbs-shift extend --mat=test.mat --genome=hg19.fa.gz --positions=allTFs.pos.bed --out=test.h5
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def flagfile(command: str, flags: absl_flags.FlagValues, about: list[str], path:
 
 
 _PATHS = ("data", "model")
-_HERE = ("out", "distribute", "coordinator", "hosts", "host_index")
+_HERE = ("out", "distribute", "coordinator", "hosts", "host_index", "verbosity")
 """Flags that say where, not what: another machine has its own."""
 
 

@@ -97,14 +97,14 @@ def extend(
     hints, said = None, ""
     if positions is not None:
         hints, said = _hints(positions, examples, places, genome)
-    for begin in tqdm(
-        range(work.done, len(examples), _ROWS), desc="extend", disable=not progress,
-        unit_scale=_ROWS, unit="row",
-    ):  # fmt: skip
-        rows = slice(begin, min(begin + _ROWS, len(examples)))
-        hint = None if hints is None else Hints(*(column[rows] for column in hints))
-        block = _placed(examples.codes[rows], rows, places, chromosomes, flank, hint)
-        work.write(rows, block, examples.labels[rows])
+    with tqdm(total=len(examples), initial=work.done, desc="extend", unit="row", unit_scale=True,
+              disable=not progress) as bar:  # fmt: skip
+        for begin in range(work.done, len(examples), _ROWS):
+            rows = slice(begin, min(begin + _ROWS, len(examples)))
+            hint = None if hints is None else Hints(*(column[rows] for column in hints))
+            block = _placed(examples.codes[rows], rows, places, chromosomes, flank, hint)
+            work.write(rows, block, examples.labels[rows])
+            bar.update(rows.stop - rows.start)
     return Found(work.finish(places), said)
 
 

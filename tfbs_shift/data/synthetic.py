@@ -49,6 +49,10 @@ def synthetic(positives: int, *, length: int = 101, seed: int = 0, spread: float
     Returns:
         2 * positives examples, bound and shuffled alternating, named
         ``synthetic_<i>_<TF>_<start of the site><strand>`` and the same with ``_shuf``.
+
+    >>> examples = synthetic(2, length=40, seed=0)
+    >>> examples.x.shape, examples.y.tolist()
+    ((4, 40, 4), [[0, 1], [1, 0], [0, 1], [1, 0]])
     """
     if positives < 1 or length < 30:
         raise InputError(

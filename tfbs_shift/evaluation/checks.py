@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from tfbs_shift import sequences
+from tfbs_shift import distributing, sequences
 from tfbs_shift.data import Examples, Intervals
 from tfbs_shift.evaluation.curves import nearest
 from tfbs_shift.metrics import label_scores
 from tfbs_shift.scanning import ScanJob
 
 _EXAMPLES = 1000
+_AT_ONCE = 64
 _SURE = 0.001  # p-value
 _SATURATED = 1e-6
 
@@ -54,8 +56,11 @@ def of_model(job: ScanJob) -> list[Check]:
 
 def predicted(job: ScanJob, windows: np.ndarray) -> np.ndarray:
     """Probabilities (n, K) of windows (n, L, C), by ``predict``, in batches."""
-    outputs = job.model.predict(windows.astype(np.float32), batch_size=256, verbose=0)
-    return job.outputs.probabilities(np.asarray(outputs, np.float32))
+    # Each device always gets as many, so that not a bit tells how many devices there are.
+    count, size = len(windows), _AT_ONCE * distributing.replicas()
+    padded = np.arange(math.ceil(count / size) * size) % count
+    outputs = job.model.predict(windows[padded].astype(np.float32), batch_size=size, verbose=0)
+    return job.outputs.probabilities(np.asarray(outputs[:count], np.float32))
 
 
 def _repeats(first: np.ndarray, again: np.ndarray) -> Check:

@@ -245,6 +245,14 @@ def evaluate(
         InputError: as ``scan``; no strategy, an unknown one, or one that is named twice; spans to
             protect under the paper's protocol, which has none; strands that are no pairs; groups
             of another number; examples that are none; several hosts without a folder.
+
+    >>> import tfbs_shift as ts
+    >>> test = ts.data.synthetic(4, length=40)
+    >>> found = ts.evaluate(ts.models.cnn(30), test.x, test.y, self_checks=False)
+    >>> list(found.strategies), sorted(found.strategies["worst"])
+    (['none', 'random', 'worst'], ['accuracy', 'loss'])
+    >>> found.certificates.shape  # the bp within which every window is right, for each example
+    (8,)
     """
     job, chosen = _job(model, x, y, strategies, seed, window, max_shift, protect)
     if folder is None and hosts > 1:

@@ -51,6 +51,9 @@ def cnn(window: int | None, *, classes: int = 2, regularized: bool = True) -> ke
 
     Raises:
         InputError: ``window`` or ``classes`` is out of range.
+
+    >>> cnn(90).input_shape, cnn(90).output_shape
+    ((None, 90, 4), (None, 2))
     """
     if window is not None and window < 1:
         raise InputError(f"window {window}: must be at least 1 bp")
@@ -161,6 +164,9 @@ def alphabet(model: keras.Model) -> str:
 
     Our TBiNet names its input "sequence_AGCT", which saving keeps. A model of your own that reads
     A, G, C, T says so in the same way.
+
+    >>> alphabet(cnn(90)), alphabet(keras.Sequential([keras.Input((90, 4), name="dna_AGCT")]))
+    ('ACGT', 'AGCT')
     """
     inputs = getattr(model, "inputs", None)  # a subclassed model has none
     return AGCT if inputs and inputs[0].name.endswith(f"_{AGCT}") else ACGT

@@ -13,7 +13,7 @@ from tfbs_shift.evaluation import Robustness
 from tfbs_shift.evaluation.profiles import change_by_distance
 from tfbs_shift.reports.tables import Figures, curve_metric
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito
 _ROWS = 200
 """Examples in a heat map."""
 
@@ -24,7 +24,7 @@ def curve(audits: Mapping[str, Figures]) -> Figure:
     metric = curve_metric(first)
     figure, axes = _axes("largest shift allowed, r (bp)", metric.replace("_", " "))
     alone = len(audits) == 1
-    for (name, figures), colour in zip(audits.items(), _COLOURS * len(audits), strict=False):
+    for (name, figures), colour in zip(audits.items(), COLOURS * len(audits), strict=False):
         points = figures["curve"]
         r = [point["max_shift"] for point in points]
         worst = "worst shift within r" if alone else name
@@ -33,7 +33,7 @@ def curve(audits: Mapping[str, Figures]) -> Figure:
         if f"{metric}_low" in points[0]:
             _band(axes, r, points, metric, colour, 0.18)
         if f"random_{metric}" in points[0]:
-            second = _COLOURS[2] if alone else colour
+            second = COLOURS[2] if alone else colour
             label = "random shift within r" if alone else None
             axes.plot(r, [p[f"random_{metric}"] for p in points], color=second, linestyle="--",
                       label=label)  # fmt: skip
@@ -48,9 +48,9 @@ def certificates(found: Robustness) -> Figure:
     figure, axes = _axes("certified radius (bp)", "examples")
     largest = int(np.abs(found.windows.shifts).max())
     counts = np.bincount(found.certificates + 1, minlength=largest + 2)
-    axes.bar(-1, counts[0], color=_COLOURS[1], width=0.85)
-    axes.bar(range(largest), counts[1:-1], color=_COLOURS[0], width=0.85)
-    axes.bar(largest, counts[-1], color=_COLOURS[2], width=0.85)
+    axes.bar(-1, counts[0], color=COLOURS[1], width=0.85)
+    axes.bar(range(largest), counts[1:-1], color=COLOURS[0], width=0.85)
+    axes.bar(largest, counts[-1], color=COLOURS[2], width=0.85)
     names = {-1: "wrong at\nthe centre"} if counts[0] else {}
     names |= {int(t): f"{t:g}" for t in axes.get_xticks() if 0 <= t < largest}
     axes.set_xticks([*names, largest], [*names.values(), f"{largest}\n(all)"])
@@ -64,10 +64,10 @@ def profile(found: Robustness) -> Figure:
     values, metric = (found.scan.loss, "loss") if found.right is None else (found.right, "accuracy")
     figure, axes = _axes("shift of the window (bp)", metric)
     shifts = found.scan.shifts
-    axes.plot(shifts, values.mean(axis=0), color=_COLOURS[0], marker="o", markersize=4,
+    axes.plot(shifts, values.mean(axis=0), color=COLOURS[0], marker="o", markersize=4,
               label="all windows at this shift")  # fmt: skip
     worst = found.curve[-1][metric]
-    axes.axhline(worst, color=_COLOURS[1], linestyle="--", label="each window at its worst shift")
+    axes.axhline(worst, color=COLOURS[1], linestyle="--", label="each window at its worst shift")
     axes.legend(frameon=False)
     return figure
 
@@ -76,8 +76,8 @@ def worst_shifts(figures: Figures) -> Figure:
     """How many examples have their worst window at each shift."""
     figure, axes = _axes("shift of the worst window (bp)", "examples")
     counts = figures["worst_shifts"]["examples"]
-    axes.bar(figures["shifts"], counts, color=_COLOURS[0], width=0.85)
-    axes.axhline(np.mean(counts), color=_COLOURS[1], linestyle="--", label="if all were alike")
+    axes.bar(figures["shifts"], counts, color=COLOURS[0], width=0.85)
+    axes.axhline(np.mean(counts), color=COLOURS[1], linestyle="--", label="if all were alike")
     axes.legend(frameon=False)
     return figure
 
@@ -90,11 +90,11 @@ def distance(found: Robustness) -> Figure:
         probability, "probability")  # fmt: skip
     figure, axes = _axes("distance between two windows (bp)", f"mean change of the {what}")
     change = change_by_distance(values)
-    axes.plot(np.arange(len(change)), change, color=_COLOURS[0])
+    axes.plot(np.arange(len(change)), change, color=COLOURS[0])
     if 1 < found.stride < len(change):
         for at in range(found.stride, len(change), found.stride):
             label = f"multiples of the stride, {found.stride} bp" if at == found.stride else None
-            axes.axvline(at, color=_COLOURS[1], linewidth=0.8, linestyle=":", label=label)
+            axes.axvline(at, color=COLOURS[1], linewidth=0.8, linestyle=":", label=label)
         axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
     return figure
@@ -134,17 +134,17 @@ def examples(found: Robustness, chosen: Mapping[str, int]) -> Figure:
     shifts, rows = found.windows.shifts, len(chosen)
     highest = found.every.scan.loss[list(chosen.values())].max()
     for i, (title, example) in enumerate(chosen.items()):
-        curves = [("loss", found.every.scan.loss[example], _COLOURS[1])]
+        curves = [("loss", found.every.scan.loss[example], COLOURS[1])]
         if found.every.probability is not None:
-            curves.insert(0, ("probability", found.every.probability[example], _COLOURS[0]))
+            curves.insert(0, ("probability", found.every.probability[example], COLOURS[0]))
         else:  # of the label that moves most
             label = int(np.ptp(found.profiles[example], axis=0).argmax())
-            curves.insert(0, ("probability", found.profiles[example][:, label], _COLOURS[0]))
+            curves.insert(0, ("probability", found.profiles[example][:, label], COLOURS[0]))
             name = found.label_names[label] if found.label_names else f"label {label}"
             title += f", {name}"
         for j, (name, values, colour) in enumerate(curves):
             axes = figure.add_subplot(rows, 2, 2 * i + j + 1, ylabel=name)
-            _plain(axes)
+            plain(axes)
             axes.plot(shifts, values, color=colour, marker="o", markersize=2.5)
             if name == "probability":
                 axes.set_ylim(-0.03, 1.03)
@@ -170,8 +170,8 @@ def differences(rows: Sequence[Mapping]) -> Figure:
     axes.axvline(0, color="#909090", linewidth=0.8)
     for i, row in enumerate(reversed(rows)):
         low, high = (row["difference"] if np.isnan(v) else v for v in (row["low"], row["high"]))
-        axes.plot([low, high], [i, i], color=_COLOURS[0])
-        axes.plot(row["difference"], i, "o", color=_COLOURS[0])
+        axes.plot([low, high], [i, i], color=COLOURS[0])
+        axes.plot(row["difference"], i, "o", color=COLOURS[0])
     labels = [f"{row['run']}, {row['strategy']}" for row in reversed(rows)]
     axes.set_yticks(range(len(rows)), labels)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -187,11 +187,11 @@ def _band(axes: Axes, r, points, metric: str, colour: str, alpha: float) -> None
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot(xlabel=x, ylabel=y)
-    _plain(axes)
+    plain(axes)
     return figure, axes
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#909090", alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

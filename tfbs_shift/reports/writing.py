@@ -44,10 +44,10 @@ _MEANINGS = {
 def write_audit(
     found: Robustness,
     examples: Examples,
-    out: Path,
+    out: str | Path,
     *,
-    title: str,
-    about: Sequence[str],
+    title: str = "model",
+    about: Sequence[str] = (),
     show: Sequence[int] = (),
     extra: Figures | None = None,
 ) -> None:
@@ -63,6 +63,7 @@ def write_audit(
         show: numbers of examples whose profiles are drawn, too.
         extra: more for ``robustness.json``: of the model, of the data.
     """
+    out = Path(out).expanduser()
     figures = found.to_dict() | dict(extra or {})
     write_json(figures, out / "robustness.json")
     every, placed = found.every is not None, examples.intervals is not None
@@ -100,10 +101,10 @@ def write_audit(
 
 def write_comparison(
     audits: Mapping[str, Figures],
-    out: Path,
+    out: str | Path,
     *,
-    title: str,
-    about: Sequence[str],
+    title: str = "Shift audits",
+    about: Sequence[str] = (),
     more: Sequence[Table] = (),
     differences: Sequence[Mapping] = (),
 ) -> None:
@@ -117,6 +118,7 @@ def write_comparison(
         more: tables to put after the plots.
         differences: rows to plot, of one metric.
     """
+    out = Path(out).expanduser()
     first = next(iter(audits.values()))
     drawn: dict[str, dict[str, tuple[str, Figure]]] = {}
     if all(figures["curve"] for figures in audits.values()):
