@@ -94,7 +94,7 @@ class Exploration:
                 axes.set_ylim(-0.04, 1.04)
                 axes.axhline(0.5, color="#909090", linewidth=0.8, linestyle=":")
             else:
-                axes.set_ylim(bottom=0)
+                axes.set_ylim(0, 1.1 * values.max())
         return figure
 
     def slider(self) -> Any:
