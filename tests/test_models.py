@@ -198,3 +198,18 @@ def test_outputs_that_make_no_sense(rng):
         example_loss(lambda y, p: keras.ops.mean(p), np.ones((2, 1)), np.ones((2, 1)))
     with pytest.raises(InputError, match="2 losses"):
         example_loss(["mse", "mse"], np.ones((2, 1)), np.ones((2, 1)))
+
+
+@pytest.mark.parametrize("order", ["ACGT", "AGCT"])
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_a_models_input_name_says_its_channel_order(kind, order, tmp_path):
+    """Sequential makes its input tensor anew, under another name; saving keeps the given one."""
+    inputs = keras.Input((12, 4), name=f"dna_{order}")
+    head = [keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+    if kind == "sequential":
+        model = keras.Sequential([inputs, *head])
+    else:
+        model = keras.Model(inputs, head[1](head[0](inputs)))
+    assert models.alphabet(model) == order
+    model.save(tmp_path / "model.keras")
+    assert models.alphabet(models.load(tmp_path / "model.keras")) == order

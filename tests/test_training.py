@@ -13,6 +13,7 @@ from tfbs_shift import (
     scan,
     sequences,
 )
+from tfbs_shift.models.architectures import ActivityL1
 
 from .conftest import (
     WINDOW,
@@ -29,6 +30,8 @@ SLACK = 5
 BATCH = 8
 # Without it, JAX runs one operation after the other: minutes.
 JIT = [True] if keras.backend.backend() == "jax" else [False, True]
+_COMPILED = ("several sigmoids", "subclassed", "nested")
+"""Those that are compiled with XLA, too, where that is not the only way."""
 
 
 @pytest.fixture
@@ -139,6 +142,28 @@ def test_mixed_precision(policy, strategy, batch, tmp_path):
     assert not all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_regularisation_in_mixed_precision(policy, batch):
+    """Of outputs in 16 bits, whose sum float16 cannot hold, and of weights in 32."""
+    x, y = batch
+    terms = []
+    for dtype in ("float32", policy):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((WINDOW, 4))
+        z = keras.layers.Conv1D(
+            64, 5, kernel_initializer=keras.initializers.RandomNormal(stddev=60),
+            activity_regularizer=ActivityL1(1e-5), kernel_regularizer="l2",
+        )(inputs)  # fmt: skip
+        z = keras.layers.Dense(4, activity_regularizer="l2")(keras.layers.GlobalMaxPooling1D()(z))
+        model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(z))
+        trainer = ShiftTrainer(model, WorstShift(), dtype=dtype)
+        trainer.compile(keras.optimizers.SGD(1e-9), "categorical_crossentropy", jit_compile=JIT[0])
+        terms.append(trainer.fit(x, y, batch_size=BATCH, verbose=0).history["loss"])
+    outputs = keras.Model(inputs, model.layers[1].output).predict(x[:, :WINDOW], verbose=0)
+    assert np.abs(outputs).sum() > np.finfo(np.float16).max
+    assert terms[1] == pytest.approx(terms[0], rel=0.01)
+
+
 def test_float16_scales_the_loss(batch):
     """Gradients that would vanish in float16 arrive; a step that overflows is left out."""
     x, y = batch
@@ -206,8 +231,10 @@ def test_weights_stay_keras_business(batch, weighting, shift):
     assert not all(np.allclose(a, b) for a, b in zip(expected, unweighted, strict=True))
 
 
-@pytest.mark.parametrize("name", ZOO)
-@pytest.mark.parametrize("jit", JIT)
+@pytest.mark.parametrize(
+    ("name", "jit"),
+    [(name, JIT[0]) for name in ZOO] + [(name, True) for name in _COMPILED if len(JIT) > 1],
+)
 def test_anybodys_model_trains(name, jit, rng):
     model, loss, width, window = ZOO[name]()
     x = random_sequences(rng, 20, WINDOW + SLACK)

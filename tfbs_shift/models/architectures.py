@@ -169,4 +169,7 @@ def alphabet(model: keras.Model) -> str:
     ('ACGT', 'AGCT')
     """
     inputs = getattr(model, "inputs", None)  # a subclassed model has none
-    return AGCT if inputs and inputs[0].name.endswith(f"_{AGCT}") else ACGT
+    names = [inputs[0].name] if inputs else []
+    # A Sequential model makes its input anew; the name that was given is its first layer's.
+    names += [layer.name for layer in getattr(model, "_layers", [])[:1]]
+    return AGCT if any(name.endswith(f"_{AGCT}") for name in names) else ACGT

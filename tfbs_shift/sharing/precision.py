@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -28,7 +29,8 @@ def checked(precision: str) -> str:
 def computing_in(model: keras.Model, policy: str, *, but: Sequence[Any] = ()) -> Iterator[None]:
     """The layers of a float32 model compute under a policy inside; the weights stay float32.
 
-    Layers that have a policy of their own (mixed, float16, quantized) keep it.
+    So do penalties on outputs: float16 ends at 65,504, which a sum of squares soon exceeds, and
+    Keras cannot add terms of several types. Layers that have a policy of their own (mixed, float16, quantized) keep it.
 
     Args:
         model: any Keras model.
@@ -39,13 +41,19 @@ def computing_in(model: keras.Model, policy: str, *, but: Sequence[Any] = ()) ->
     if policy != "float32":
         for layer in model._flatten_layers():
             if layer.dtype_policy.name == "float32" and not any(layer is one for one in but):
-                changed.append((layer, layer.dtype_policy))
+                changed.append((layer, layer.dtype_policy, layer.activity_regularizer))
                 layer.dtype_policy = policy
+                if layer.activity_regularizer is not None:
+                    layer.activity_regularizer = partial(_in_float32, layer.activity_regularizer)
     try:
         yield
     finally:
-        for layer, own in changed:
-            layer.dtype_policy = own
+        for layer, own, penalty in changed:
+            layer.dtype_policy, layer.activity_regularizer = own, penalty
+
+
+def _in_float32(penalty: Callable[[Any], Any], outputs: Any) -> Any:
+    return penalty(keras.ops.cast(outputs, "float32"))
 
 
 def last_layers(model: keras.Model) -> list[Any]:
