@@ -273,6 +273,7 @@ def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
          "window 10: but model 'cnn' reads 36 bp"),
         (["evaluate", "--model={data}", "--data={data}", "--out={tmp}/o"], "no model.keras"),
         (["demo", "--out={data}"], "not empty, and no earlier demo"),
+        (["train", "--data={data}", "--out={data}/test.csv"], "test.csv: is a file; want a folder"),
     ],
 )  # fmt: skip
 def test_mistakes(words, message, folder, trained, tmp_path, capsys):

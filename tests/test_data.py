@@ -73,6 +73,16 @@ def test_fasta_pair(tmp_path, form):
     assert examples.intervals.end.tolist() == [16, 6, 16, 6]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz"])
+@pytest.mark.parametrize("comma", [",", "\t", ";"])
+def test_a_table_as_a_spreadsheet_or_pandas_writes_it(tmp_path, name, comma):
+    rows = [["", "Sequence", "score", "label"], ["0", "ACG", "0.5", "1.0"], ["1", "TTT", "", "0"]]
+    text = "".join(comma.join(row) + "\r\n" for row in rows)
+    examples = data.load(write(tmp_path / name, text, name.endswith("gz")))
+    assert sequences.decode(examples.codes) == ["ACG", "TTT"]
+    assert examples.y[:, 1].tolist() == [1, 0]
+
+
 def arrays(count, length=5, channels=4):
     codes = np.random.default_rng(count).integers(0, 4, (count, length))
     x = np.eye(4)[codes][:, None, :, :channels]
@@ -105,8 +115,8 @@ def test_papers_validation_split(tmp_path):
         ("a.data", ">c AC 1\n>d ACG 0\n", r"a\.data: line 2: 3 bp, but line 1 has 2"),
         ("a.data", ">c ACG 1\n>d AXG 0\n", "line 2: letter 'X' at position 2"),
         ("a.data", ">c AUG 1\n", "line 1: letter 'U' at position 2: RNA"),
-        ("a.data", ">c ACG 1\n\n>d ACG yes\n", "line 3: label 'yes': want 0 or 1"),
-        ("a.data", ">c ACG 2\n", "line 1: label '2': want 0 or 1"),
+        ("a.data", ">c ACG 1\n\n>d ACG yes\n", "line 3: label 'yes': want 1"),
+        ("a.data", ">c ACG 2\n", "line 1: label '2': want 1"),
         ("a.data", ">c ACG 1\n>c ACG 0\n", "line 2: the name 'c' stands on line 1, too"),
         ("a.data", ">c ACG\n", "line 1: want '>name SEQUENCE label'"),
         ("a.data", "", "no sequences"),
@@ -118,7 +128,7 @@ def test_papers_validation_split(tmp_path):
         ("a.csv", "sequence,label\nACG,1,7\n", "line 2: want 2 fields"),
         ("a.csv", "sequence,label,id\nACG,1\n", "line 2: want 3 fields"),
         ("a.csv", 'sequence,label\n"ACG,1\n', "line 1: unexpected end of data"),
-        ("a.csv", "sequence,label\nACG,1\nACG,1.0\n", "line 3: label '1.0'"),
+        ("a.csv", "sequence,label\nACG,1\nACG,1.5\n", "line 3: label '1.5'"),
         ("a.csv", "sequence,label\nACG,1\nAC,1\n", "line 3: 2 bp, but line 2 has 3"),
         ("a.csv", "sequence,label\n,1\n", "line 2: the sequence is empty"),
         ("a.csv", "id,sequence,label\nx,ACG,1\nx,ACG,1\n", "line 3: the name 'x' stands on line 2"),

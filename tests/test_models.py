@@ -74,7 +74,7 @@ def test_load(tmp_path, rng):
         ("missing.keras", None, "no such file or folder"),
         ("folder", "", "no model.keras in this folder"),
         ("a.txt", b"x", "want a .keras file"),
-        ("a.keras", b"not a zip", "Keras cannot read this model"),
+        ("a.keras", b"not a zip", "it is no zip archive"),
     ],
 )
 def test_load_names_what_is_wrong(tmp_path, name, content, message):
@@ -87,6 +87,25 @@ def test_load_names_what_is_wrong(tmp_path, name, content, message):
         models.load(path)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+class Unregistered(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Unregistered, "Unregistered is not Keras's: register it"),
+        (lambda: layers.Lambda(lambda x: 2 * x), "Lambda layer, whose code is not run"),
+    ],
+)
+def test_load_says_what_to_do_about_layers_of_ones_own(tmp_path, layer, message):
+    model = keras.Sequential([keras.Input((12, 4)), layer(), layers.Flatten(), layers.Dense(1)])
+    model.save(tmp_path / "mine.keras")
+    with pytest.raises(InputError, match=message):
+        models.load(tmp_path / "mine.keras")
 
 
 def test_input_window():

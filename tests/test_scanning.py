@@ -194,7 +194,7 @@ def test_what_does_not_fit(rng):
         ((x[0], y), {}, r"sequences \(20, 4\): want \(N, length, channels\)"),
         ((x[:0], y[:0]), {}, "N above 0"),
         ((x[:, :5], y), {}, "window 12: longer than the sequences, which have 5 bp"),
-        ((x[..., :3], y), {}, "the model reads 4 channels"),
+        ((x[..., :3], y), {}, "the model reads 4 channels$"),
         ((x, y[:3]), {}, "4 sequences, but 3 labels"),
         ((x, y), {"window": 5}, "window 5: but model .* reads 12 bp"),
         ((x, y), {"max_shift": -1}, "max_shift -1"),
@@ -202,3 +202,11 @@ def test_what_does_not_fit(rng):
     ):
         with pytest.raises(InputError, match=message):
             scan(model, *arguments, **options)
+
+
+def test_a_model_of_channels_by_length_is_told(rng):
+    model = keras.Sequential(
+        [keras.Input((4, 12)), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")]
+    )
+    with pytest.raises(InputError, match=r"reads 12 channels: its input is .*, its axes swapped"):
+        scan(model, random_sequences(rng, 4, 20), np.ones(4))

@@ -219,7 +219,10 @@ class ScanJob:
         windows = WindowRange(int(x.shape[1]), input_window(model, window), max_shift)
         channels = input_shape(model)[2]
         if channels not in (None, x.shape[2]):
-            raise InputError(f"sequences {tuple(x.shape)}: the model reads {channels} channels")
+            wrong = f"sequences {tuple(x.shape)}: the model reads {channels} channels"
+            if input_shape(model)[1] == x.shape[2]:
+                wrong += f": its input is (batch, {x.shape[2]}, {channels}), its axes swapped?"
+            raise InputError(wrong)
         allowed = None if protect is None else windows.keeping(protect)
         if allowed is not None and len(allowed) != len(x):
             raise InputError(f"{len(x)} sequences, but {len(allowed)} protected spans")

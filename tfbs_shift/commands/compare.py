@@ -37,7 +37,7 @@ def define(flags: absl_flags.FlagValues) -> None:
 def run(flags: absl_flags.FlagValues) -> None:
     """Compares."""
     shared.require(flags, "runs", "out")
-    out = Path(flags.out).expanduser()
+    out = shared.out_folder(flags)
     shared.load_keras()
     from tfbs_shift import reports
     from tfbs_shift.evaluation.comparing import (

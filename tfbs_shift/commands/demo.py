@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from pathlib import Path
 
 from absl import flags as absl_flags
 
@@ -37,7 +36,7 @@ def define(flags: absl_flags.FlagValues) -> None:
 def run(flags: absl_flags.FlagValues) -> None:
     """Runs the demo."""
     shared.require(flags, "out")
-    out = Path(flags.out).expanduser()
+    out = shared.out_folder(flags)
     marker = out / "SYNTHETIC.txt"
     if out.exists() and any(out.iterdir()) and not marker.exists():
         raise InputError(f"--out={out}: not empty, and no earlier demo; choose another folder")

@@ -92,6 +92,8 @@ def run(flags: absl_flags.FlagValues) -> None:
     if not flags.strategies:
         raise InputError("--strategies: want one or more of none, random, worst, worst_of_<n>")
 
+    if not flags.explain:
+        shared.out_folder(flags)
     host = shared.host(flags)
 
     from tfbs_shift import data
@@ -141,7 +143,7 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
             )
         )
         return
-    out = Path(flags.out).expanduser()
+    out = shared.out_folder(flags)
     show = _numbers(flags.examples, examples)
     protect = None
     if flags.protect is not None:

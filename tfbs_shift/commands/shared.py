@@ -105,6 +105,14 @@ def require(flags: absl_flags.FlagValues, *names: str) -> None:
             raise InputError(f"--{name} is needed: {what[0].lower()}{what[1:]}")
 
 
+def out_folder(flags: absl_flags.FlagValues) -> Path:
+    """``--out``, where it is to be a folder."""
+    out = Path(flags.out).expanduser()
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out={flags.out}: is a file; want a folder, which need not exist yet")
+    return out
+
+
 def load_keras() -> None:
     """Imports Keras and wakes its backend, quietly."""
     with quiet():

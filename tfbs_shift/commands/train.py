@@ -110,7 +110,7 @@ def define(flags: absl_flags.FlagValues) -> None:
 def run(flags: absl_flags.FlagValues) -> None:
     """Trains."""
     shared.require(flags, "data", "out")
-    out = Path(flags.out).expanduser()
+    out = shared.out_folder(flags)
     if (out / "model.keras").exists():
         raise InputError(f"--out={out}: holds a finished run (model.keras); choose another folder")
     if flags.tries is not None and flags.strategy != "worst":

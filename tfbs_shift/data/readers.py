@@ -60,11 +60,13 @@ def write_zeng(examples: Examples, path: Path) -> None:
 
 
 def read_csv(path: Path) -> Examples:
-    """A CSV (``.csv``) or TSV (``.tsv``) with the columns ``sequence`` and ``label``.
+    """A CSV or TSV with the columns ``sequence`` and ``label``; its header tells what parts them.
 
-    Other columns are left alone, but for an optional ``name`` or ``id``. Labels are 0 or 1.
+    Comma, tab or semicolon. Other columns are left alone, but for an optional ``name`` or ``id``.
+    Labels are 0 or 1.
     """
-    delimiter = "\t" if ".tsv" in path.suffixes else ","
+    header = next((line for _, line in text_lines(path)), "")
+    delimiter = next((each for each in "\t;" if each in header), ",")
     reader = csv.DictReader(
         (line for _, line in text_lines(path)), delimiter=delimiter, strict=True
     )
@@ -240,9 +242,11 @@ def _fasta(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _label(text: str, path: Path, number: int) -> int:
-    if text not in ("0", "1"):
-        raise InputError(f"{path}: line {number}: label {_short(text)!r}: want 0 or 1")
-    return int(text)
+    if text not in ("0", "1", "0.0", "1.0"):  # as pandas writes them beside a missing one
+        raise InputError(
+            f"{path}: line {number}: label {_short(text)!r}: want 1 (bound) or 0 (unbound)"
+        )
+    return int(text[0])
 
 
 def text_lines(path: Path) -> Iterable[tuple[int, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+import zipfile
 from pathlib import Path
 
 import keras
@@ -36,6 +38,8 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
             return load_original(file, backend)
     elif file.suffix != ".keras":
         raise InputError(f"{file}: want a .keras file, or an old .h5 or .hdf5")
+    elif not zipfile.is_zipfile(file):
+        raise InputError(f"{file}: damaged, or no .keras file: it is no zip archive, as those are")
     try:
         with warnings.catch_warnings():
             # The optimizer of a model that was saved untrained; nobody asks for its state here.
@@ -43,4 +47,16 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
             return keras.models.load_model(file)
     except Exception as error:  # Keras raises whatever its parsers raise
         reason = " ".join(str(error).split())
+        custom = re.search(r"[Cc]ould not locate (?:class|function) '([^']+)'", reason)
+        if custom is not None:
+            reason = (
+                f"{custom[1]} is not Keras's: register it "
+                "(keras.saving.register_keras_serializable) and audit the model from Python "
+                "(docs/own_model.md)"
+            )
+        elif "Lambda" in reason:
+            reason = (
+                "it has a Lambda layer, whose code is not run from a file: if you trust it, load "
+                "it in Python with safe_mode=False and audit it there (docs/own_model.md)"
+            )
         raise InputError(f"{file}: Keras cannot read this model: {reason[:300]}") from error

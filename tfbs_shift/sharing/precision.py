@@ -30,7 +30,8 @@ def computing_in(model: keras.Model, policy: str, *, but: Sequence[Any] = ()) ->
     """The layers of a float32 model compute under a policy inside; the weights stay float32.
 
     So do penalties on outputs: float16 ends at 65,504, which a sum of squares soon exceeds, and
-    Keras cannot add terms of several types. Layers that have a policy of their own (mixed, float16, quantized) keep it.
+    Keras cannot add terms of several types. Layers that have a policy of their own (mixed, float16,
+    quantized) keep it.
 
     Args:
         model: any Keras model.
