@@ -359,18 +359,18 @@ def test_configs_are_read(config, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_demo(tmp_path, capsys):
-    """The whole demo: training against the worst shift holds up where centre training falls."""
+    """Half the demo: training against the worst shift holds up where centre training falls."""
     out = tmp_path / "demo"
-    assert main(["demo", f"--out={out}"]) == 0
+    assert main(["demo", "--positives=600", f"--out={out}"]) == 0
     printed = capsys.readouterr().out
     assert "SYNTHETIC" in printed
     none, worst = (
         json.loads((out / name / "audit" / "robustness.json").read_text())["strategies"]
         for name in ("none", "worst")
     )
-    assert none["none"]["accuracy"] > 0.7
-    assert none["worst"]["accuracy"] < none["none"]["accuracy"] - 0.03
-    assert worst["worst"]["accuracy"] > none["worst"]["accuracy"] + 0.03
+    assert none["none"]["accuracy"] > 0.65
+    assert none["worst"]["accuracy"] < none["none"]["accuracy"] - 0.02
+    assert worst["worst"]["accuracy"] > none["worst"]["accuracy"] + 0.02
     assert (out / "report.html").read_text().count("<svg") == 1
     assert (out / "plots" / "curve.png").stat().st_size > 5000
 
