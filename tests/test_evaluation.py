@@ -542,8 +542,10 @@ def test_a_sound_model_passes_every_check(counted):
     found = evaluate(letter_counter(), *counted)
     assert failed(found) == set()
     assert {check.name for check in found.checks} == {
-        "repeatable", "saturation", "chance", "labels", "alphabet",
+        "room", "repeatable", "saturation", "chance", "labels", "alphabet",
     }  # fmt: skip
+    still = evaluate(letter_counter(), *counted, max_shift=0)  # was asked for
+    assert failed(still) == set()
 
 
 @pytest.mark.parametrize(
@@ -554,6 +556,7 @@ def test_a_sound_model_passes_every_check(counted):
         ("always", {"chance"}),
         ("saturated", {"saturation"}),
         ("dropout", {"repeatable"}),
+        ("short", {"room"}),
     ],
 )
 def test_checks_find_what_is_broken(change, expected, counted):
@@ -568,6 +571,8 @@ def test_checks_find_what_is_broken(change, expected, counted):
         model = letter_counter()
     if change == "labels":
         y = 1 - y
+    if change == "short":
+        x = x[:, 2:22]
     if change == "dropout":
 
         class Careless(layers.Layer):

@@ -32,8 +32,8 @@ class Check(NamedTuple):
 def of_model(job: ScanJob) -> list[Check]:
     """Checks a model on up to 1,000 evenly spread examples, at No Shift's windows.
 
-    Randomness at inference, saturated outputs, a model at chance, labels in the wrong column or
-    order, the alphabet (A, C, G, T against A, G, C, T).
+    Room to move, randomness at inference, saturated outputs, a model at chance, labels in the
+    wrong column or order, the alphabet (A, C, G, T against A, G, C, T).
 
     Cost: three passes of the model over those windows.
     """
@@ -47,11 +47,23 @@ def of_model(job: ScanJob) -> list[Check]:
     )  # fmt: skip
     y = np.asarray(job.y)[rows]
     first, again = predicted(job, windows), predicted(job, windows)
-    found = [_repeats(first, again), _saturation(first)]
+    found = [_room(job), _repeats(first, again), _saturation(first)]
     found += _labels(job, y, first) if job.outputs.exclusive else _columns(y, first)
     if windows.shape[2] == 4:
         found.append(_alphabet(job, y, first, windows))
     return found
+
+
+def _room(job: ScanJob) -> Check:
+    length, window, slack = job.windows.length, job.windows.window, job.windows.slack
+    text = f"sequences of {length} bp, of which the network reads {window}"
+    if slack:
+        return Check("room", True, text)
+    return Check(
+        "room", False,
+        f"{text}: no window can move, so nothing here is about shifts; give longer sequences (of "
+        "BED files --flank or --length)",
+    )  # fmt: skip
 
 
 def predicted(job: ScanJob, windows: np.ndarray) -> np.ndarray:
