@@ -173,7 +173,7 @@ def test_another_run_does_not_go_on_there(folder, tmp_path, capsys, monkeypatch)
     with pytest.raises(Interrupted):
         from tfbs_shift.commands import dispatch
 
-        dispatch(words(folder, out, "--save_every=100"))
+        dispatch(words(folder, out))
     capsys.readouterr()
     assert main(words(folder, out, "--learning_rate=0.1")) == 1
     assert (
