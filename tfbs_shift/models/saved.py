@@ -47,7 +47,8 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
             return keras.models.load_model(file)
     except Exception as error:  # Keras raises whatever its parsers raise
         reason = " ".join(str(error).split())
-        custom = re.search(r"[Cc]ould not locate (?:class|function) '([^']+)'", reason)
+        unknown = r"[Cc]ould not (?:locate|deserialize) (?:class|function) '([^']+)'"
+        custom = re.search(unknown, reason)
         if custom is not None:
             reason = (
                 f"{custom[1]} is not Keras's: register it "
