@@ -70,6 +70,8 @@ def main() -> int:
             shutil.copy(options.out / name / "comparison.json", options.keep / f"{name}.json")
     if options.keep:
         shutil.copy(options.out / "comparison" / "plots" / "curve.png", options.keep)
+        for plot in ("certificates.png", "examples.png"):  # for docs/concepts.md
+            shutil.copy(options.out / "sp1_w90_none" / "audit" / "plots" / plot, options.keep)
     return 0
 
 

@@ -22,7 +22,8 @@ class ShiftAudit(keras.callbacks.Callback):
     Adds ``shift_<strategy>_<metric>`` (``shift_worst_accuracy``, ``shift_none_loss``, ...),
     ``shift_wobble``, ``shift_consistency`` and ``shift_flipped`` to the epoch's logs, so that
     Keras's History, CSVLogger, TensorBoard, EarlyStopping or ModelCheckpoint after it in the list
-    of callbacks see them; and writes them by itself, if asked.
+    of callbacks see them (the last two want ``mode="min"`` or ``"max"`` for names that Keras does
+    not know); and writes them by itself, if asked.
 
     Cost: an ``evaluate`` of x each time; give some thousand examples, or ``every``.
 

@@ -194,4 +194,5 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
 def plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#909090", alpha=0.3)
+    axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
