@@ -355,7 +355,7 @@ import sys
 from pathlib import Path
 from tfbs_shift import data
 from tfbs_shift.data import batches
-batches.POOL_BYTES = 1 << 24
+batches.POOL_BYTES = 1 << 23
 for x, y in data.load(sys.argv[1], "train").as_dataset(1000, shuffle=True, seed=0):
     pass
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
@@ -365,23 +365,23 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to ask")
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """30,000 examples fill both pools (here 16 MB each); four times as many take little more."""
+    """20,000 examples fill both pools (here 8 MB each); four times as many take little more."""
     length, width = 200, 200 + 919  # bytes of an example: codes and labels
     peaks = []
-    for count in (30_000, 120_000):
+    for count in (20_000, 80_000):
         with h5py.File(tmp_path / "train.mat", "w", userblock_size=512) as file:
             x = file.create_dataset("trainxdata", (length, 4, count), "u1", chunks=(length, 4, 256))
             y = file.create_dataset("traindata", (919, count), "u1", chunks=(919, 256))
-            some = one_hot_agct(np.random.default_rng(0).integers(0, 4, (30_000, length)))
-            for begin in range(0, count, 30_000):
-                x[:, :, begin : begin + 30_000] = some.transpose(1, 2, 0)
-                y[:, begin : begin + 30_000] = 0
+            some = one_hot_agct(np.random.default_rng(0).integers(0, 4, (20_000, length)))
+            for begin in range(0, count, 20_000):
+                x[:, :, begin : begin + 20_000] = some.transpose(1, 2, 0)
+                y[:, begin : begin + 20_000] = 0
         run = subprocess.run(
             [sys.executable, "-c", _RESIDENT, tmp_path], capture_output=True, text=True, check=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )  # fmt: skip
         peaks.append(int(run.stdout.split()[-1]) * 1024)
-    assert peaks[1] - peaks[0] < 90_000 * width / 2
+    assert peaks[1] - peaks[0] < 60_000 * width / 2
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
