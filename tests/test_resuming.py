@@ -1,5 +1,6 @@
 """Runs that are interrupted, and end as if they had not been."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -72,6 +73,14 @@ def train(folder, out, *callbacks, epochs=EPOCHS):
     )  # fmt: skip
 
 
+def interrupted(folder, out, *callbacks):
+    """A run that a callback ends."""
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, out, *callbacks)
+    # TensorFlow lets go of an iterator only after about as long as it has lain there.
+    gc.collect()
+
+
 def result(out) -> tuple[list[dict[str, str]], list[np.ndarray]]:
     return repeated(out), models.load(out).get_weights()
 
@@ -105,8 +114,7 @@ def test_an_interrupted_run_ends_with_the_bits_of_a_whole_one(stops, whole, fold
     """The step of a stop counts from where its epoch goes on."""
     out = tmp_path / "run"
     for epoch, step in stops:
-        with pytest.raises(KeyboardInterrupt):
-            train(folder, out, Stop(epoch, step))
+        interrupted(folder, out, Stop(epoch, step))
         assert not (out / "model.keras").exists()
     train(folder, out)
     assert_same_run(out, whole)
@@ -114,15 +122,13 @@ def test_an_interrupted_run_ends_with_the_bits_of_a_whole_one(stops, whole, fold
 
 def test_a_damaged_state_is_named_and_the_one_before_it_used(whole, folder, tmp_path, capsys):
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, out, Stop(2, 4))
+    interrupted(folder, out, Stop(2, 4))
     older, newer = sorted((out / "checkpoints").glob("state-*"))
     assert (older.name, newer.name) == ("state-000002-000000000.npz", "state-000002-000000002.npz")
     content = newer.read_bytes()
     for damaged in (content[: len(content) // 2], content[:-40000] + bytes(40000), b""):
         newer.write_bytes(damaged)
-        with pytest.raises(KeyboardInterrupt):
-            train(folder, out, Stop(2, 1))
+        interrupted(folder, out, Stop(2, 1))
         captured = capsys.readouterr()
         assert f"{newer}: damaged" in captured.err
         assert "going on at epoch 3, step 0" in captured.out
@@ -133,8 +139,7 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(whole, folder, tmp_
 def test_all_states_damaged(whole, folder, tmp_path, capsys):
     """Then the run begins anew: nothing of them is left in it."""
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, out, Stop(1, 4))
+    interrupted(folder, out, Stop(1, 4))
     for file in (out / "checkpoints").glob("state-*"):
         file.write_bytes(file.read_bytes()[:1000])
     train(folder, out)
@@ -154,8 +159,7 @@ def test_a_run_that_was_over_but_for_its_model(whole, folder, tmp_path, monkeypa
 
 def test_fewer_epochs_than_are_done(whole, folder, tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, out, Stop(2, 1))
+    interrupted(folder, out, Stop(2, 1))
     train(folder, out, epochs=1)
     assert repeated(out) == whole[0][:2]
 
