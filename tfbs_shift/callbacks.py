@@ -148,11 +148,8 @@ class Report(keras.callbacks.Callback):
             + (f"{value:,.0f}" if name in RATES else f"{value:.4g}")
             for name, value in logs.items()
         ]
-        print(
-            f"epoch {epoch + 1}/{self.epochs}: {', '.join(figures)}; at most "
-            f"{_duration(left)} left",
-            flush=True,
-        )
+        line = f"epoch {epoch + 1}/{self.epochs}: {', '.join(figures)}"
+        print(line + (f"; at most {_duration(left)} left" if left else ""), flush=True)
 
 
 def _duration(seconds: float) -> str:

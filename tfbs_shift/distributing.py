@@ -182,16 +182,15 @@ def compiled(function: Callable, variables: Sequence[Any]) -> Callable:
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(_BATCH))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
-    def gathered(*args: Tensor) -> Tensor:
-        return jax.lax.with_sharding_constraint(by_rows(function, *args), everywhere)
+    run = backend.compiled(lambda *args: by_rows(function, *args), variables)
+    gathered = jax.jit(lambda rows: rows, out_shardings=everywhere)
 
-    run = backend.compiled(gathered, variables)
-
-    def placed(*args: Any) -> Tensor:
+    def of_rows(*args: Any) -> Tensor:
         arrays = map(np.asarray, args)
-        return run(*(jax.make_array_from_callback(a.shape, rows, a.__getitem__) for a in arrays))
+        placed = (jax.make_array_from_callback(a.shape, rows, a.__getitem__) for a in arrays)
+        return gathered(run(*placed))
 
-    return placed
+    return of_rows
 
 
 def _devices() -> int:
