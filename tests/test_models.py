@@ -110,6 +110,17 @@ def test_load_says_what_to_do_about_layers_of_ones_own(tmp_path, layer, message)
         models.load(tmp_path / "mine.keras")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_load_refuses_weights_that_are_no_numbers(tmp_path, value):
+    """What a network that diverged leaves: ReLU and pooling may turn it into a number again."""
+    model = functional()
+    kernel = model.weights[-2]
+    kernel.assign(np.where(np.arange(kernel.shape[-1]) == 0, value, kernel))
+    model.save(tmp_path / "mine.keras")
+    with pytest.raises(InputError, match=rf"mine.keras: {kernel.path} has weights that are no fin"):
+        models.load(tmp_path / "mine.keras")
+
+
 def test_input_window():
     assert input_window(functional()) == WINDOW
     assert input_window(functional(), WINDOW) == WINDOW

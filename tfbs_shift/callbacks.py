@@ -103,7 +103,11 @@ class Validate(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the model whenever ``val_loss`` is the lowest so far; ends training if it is none.
+    """Saves the model whenever ``val_loss`` is the lowest so far; ends training that diverged.
+
+    It has where a loss is no finite number: that of validation, or of training, since a maximum
+    (ReLU, pooling) may swallow the NaN that the weights make. A scaled loss (float16) may overflow
+    in a step, which is then left out, and training goes on.
 
     Args:
         path: of the best model; None: this process saves none.
@@ -116,14 +120,17 @@ class KeepBest(keras.callbacks.Callback):
         self.best_epoch = -1
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs["val_loss"] < self.best:
+        losses = [logs["val_loss"]]
+        if not isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer):
+            losses.append(logs["loss"])
+        if not all(map(math.isfinite, losses)):
+            print(f"epoch {epoch + 1}: the loss is no number any more; training ends")
+            self.model.stop_training = True
+        elif logs["val_loss"] < self.best:
             self.best, self.best_epoch = logs["val_loss"], epoch
             if self.path is not None:
                 with replacing(self.path) as file:
                     self.model.save(file)
-        if math.isnan(logs["val_loss"]):
-            print(f"epoch {epoch + 1}: the loss is no number any more; training ends")
-            self.model.stop_training = True
 
 
 class Report(keras.callbacks.Callback):

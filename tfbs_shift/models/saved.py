@@ -26,7 +26,7 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
         backend: "theano" or "tensorflow", for an old file that does not say which wrote it.
 
     Raises:
-        InputError: nothing there, or not a model that Keras can read.
+        InputError: nothing there, not a model that Keras can read, or weights that are not finite.
     """
     path = Path(path).expanduser()
     file = path / "model.keras" if path.is_dir() else path
@@ -44,7 +44,7 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
         with warnings.catch_warnings():
             # The optimizer of a model that was saved untrained; nobody asks for its state here.
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-            return keras.models.load_model(file)
+            model = keras.models.load_model(file)
     except Exception as error:  # Keras raises whatever its parsers raise
         reason = " ".join(str(error).split())
         unknown = r"[Cc]ould not (?:locate|deserialize) (?:class|function) '([^']+)'"
@@ -61,3 +61,8 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
                 "it in Python with safe_mode=False and audit it there (docs/own_model.md)"
             )
         raise InputError(f"{file}: Keras cannot read this model: {reason[:300]}") from error
+    # Not left to the predictions: a maximum (ReLU, pooling) may swallow a NaN.
+    for weight in model.weights:
+        if not bool(keras.ops.all(keras.ops.isfinite(weight))):
+            raise InputError(f"{file}: {weight.path} has weights that are no finite numbers")
+    return model
