@@ -326,7 +326,7 @@ def _screen(job: ScanJob, loss: np.ndarray, progress: bool) -> Screening:
     error = np.zeros(loss.shape, np.float32)  # where computed again
     # Some examples at every start, all examples at the start that looks worst: what errors are.
     wanted = np.zeros(loss.shape, bool)
-    wanted[:: max(16, len(loss) // 16)] = True
+    wanted[:: max(1, len(loss) // 16)] = True
     wanted[np.arange(len(loss)), np.where(allowed, rough, -np.inf).argmax(axis=1)] = True
     bound = 0.0
     while wanted.any():

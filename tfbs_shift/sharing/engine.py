@@ -15,7 +15,7 @@ from tfbs_shift.sharing.costs import Costs
 from tfbs_shift.sharing.graph import Key, graph
 from tfbs_shift.sharing.head import EACH, Form, HeadStep, Values, head_step, whole
 from tfbs_shift.sharing.plans import PlannedStep, ScanPlan
-from tfbs_shift.sharing.precision import checked, computing_in
+from tfbs_shift.sharing.precision import checked, computing_in, last_layers
 from tfbs_shift.sharing.stem import NotShared, Setting, shared
 from tfbs_shift.sharing.units import Shared, View
 from tfbs_shift.windows import WindowRange
@@ -39,7 +39,7 @@ class ModelAtStarts:
         windows: the geometry.
         channels: C.
         count: starts run for each example; None: all there are.
-        precision: "bfloat16" lets the layers of a float32 model compute in it.
+        precision: "bfloat16" lets the layers of a float32 model compute in it, but not its last.
 
     Raises:
         InputError: an unknown precision.
@@ -85,7 +85,7 @@ class ModelAtStarts:
             Predictions, float32 (B, n, K), or what is kept of them, (B, n, F).
         """
         policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
-        with computing_in(self.model, policy):
+        with computing_in(self.model, policy, but=last_layers(self.model)):
             made = {step: recipe() for step, recipe in self._setting.recipes.items()}
             setting = replace(self._setting, made=made)
             parts = {"x": ops.cast(x, self.model.compute_dtype)}
