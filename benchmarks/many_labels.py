@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 from sklearn import metrics
 
-from tfbs_shift.metrics import label_scores
+from tfbs_shift.tasks.areas import label_scores
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("folder", None, "Where the scores are written.", required=True)

@@ -30,7 +30,7 @@ import numpy as np
 from absl import app, flags
 
 import tfbs_shift as ts
-from tfbs_shift import backend
+from tfbs_shift.backend import computing
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("only", None, "Rows to run; default: all.")
@@ -55,13 +55,13 @@ SCANS = {"cnn_scan": "cnn_worst", "tbinet_scan": "tbinet_20"}
 
 def peak(dtype: str) -> float:
     """FLOPs a second of a large product of matrices."""
-    size = 8192 if backend.gpus() else 2048
+    size = 8192 if computing.gpus() else 2048
     a = keras.ops.cast(keras.random.normal((size, size)), dtype)
 
     def product(a):
         return keras.ops.sum(keras.ops.cast(keras.ops.matmul(a, a)[0], "float32"))
 
-    run = backend.compiled(product)
+    run = computing.compiled(product)
     times = [seconds(lambda: np.asarray(run(a))) for _ in range(8)]
     return 2 * size**3 / min(times)
 
@@ -108,7 +108,7 @@ def row(name: str, best: float) -> dict:
     tried = tries or starts
 
     def compiled_like(made: keras.Model) -> keras.Model:
-        made.compile(keras.optimizers.Adam(1e-5), loss, jit_compile=backend.gains_from_xla())
+        made.compile(keras.optimizers.Adam(1e-5), loss, jit_compile=computing.gains_from_xla())
         return made
 
     def trainer(strategy: ts.ShiftStrategy) -> keras.Model:
@@ -127,7 +127,7 @@ def row(name: str, best: float) -> dict:
     }
     rng = np.random.default_rng(1)
     if tried > 1:
-        from tfbs_shift.scanning import ScanJob
+        from tfbs_shift.scanning.scans import ScanJob
 
         job = ScanJob.of(model, x, y, window=window, max_shift=None, protect=None)
         drawn = None
@@ -227,11 +227,11 @@ def printed(row: dict) -> str:
 
 def main(_: list[str]) -> None:
     best = peak(FLAGS.precision.removeprefix("mixed_"))
-    where = f"{backend.devices()}, {platform.machine()}, {os.cpu_count()} CPUs"
-    versions = f"{backend.version()}, Keras {keras.__version__}"
+    where = f"{computing.hardware()}, {platform.machine()}, {os.cpu_count()} CPUs"
+    versions = f"{computing.version()}, Keras {keras.__version__}"
     print(f"{where}; {versions}; {FLAGS.precision}, peak {best / 1e12:.2f} TFLOPs/s", flush=True)
-    if backend.name() == "tensorflow":
-        backend.keep_freed_memory()
+    if computing.name() == "tensorflow":
+        computing.keep_freed_memory()
     rows = []
     for name in FLAGS.only or [*ROWS, *SCANS]:
         rows.append(scan_row(name, best) if name in SCANS else row(name, best))

@@ -15,8 +15,8 @@ from tfbs_shift.evaluation.curves import (
     radii,
     random_within,
 )
-from tfbs_shift.metrics import label_scores, resampled_scores
-from tfbs_shift.scanning import ShiftScan
+from tfbs_shift.scanning.scans import ShiftScan
+from tfbs_shift.tasks.areas import label_scores, resampled_scores
 from tfbs_shift.windows import WindowRange
 
 

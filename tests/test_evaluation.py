@@ -18,8 +18,8 @@ from tfbs_shift import (
     sequences,
 )
 from tfbs_shift.evaluation import checks, running
-from tfbs_shift.metrics import label_scores
-from tfbs_shift.scanning import ScanJob
+from tfbs_shift.scanning.scans import ScanJob
+from tfbs_shift.tasks.areas import label_scores
 
 from .conftest import WINDOW, ZOO, functional, random_labels, random_sequences, sequential
 

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfbs_shift import InputError, WorstShift, data, models, runs
+from tfbs_shift import InputError, WorstShift, data, models
 from tfbs_shift.commands import main
 from tfbs_shift.errors import Interrupted
-from tfbs_shift.feeding import Feed
+from tfbs_shift.training import runs
+from tfbs_shift.training.feeding import Feed
 
 from .test_commands import repeated, write_csv
 
@@ -240,7 +241,7 @@ def test_a_signal_ends_the_run_after_the_step(number, folder, tmp_path):
 KILLED = """
 import os, sys
 from tfbs_shift.commands import main
-import keras, tfbs_shift.runs, tfbs_shift.commands.train
+import keras, tfbs_shift.training.runs, tfbs_shift.commands.train
 for line in sys.stdin:  # each line a command in a process of its own, the imports made
     child = os.fork()
     if not child:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from tfbs_shift import InputError, models, scan, sequences
-from tfbs_shift.scanning import crop
+from tfbs_shift.scanning.scans import crop
 from tfbs_shift.windows import WindowRange
 
 from .conftest import WINDOW, ZOO, functional, random_labels, random_sequences, sequential

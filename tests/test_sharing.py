@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from tfbs_shift import InputError, models, plan_scan, scan
-from tfbs_shift.backend import compiled
-from tfbs_shift.sharing import ModelAtStarts, engine
-from tfbs_shift.sharing.units import MAXIMUM, SUM, sliding
+from tfbs_shift.backend.computing import compiled
+from tfbs_shift.scanning.engine import ModelAtStarts, engine
+from tfbs_shift.scanning.units import MAXIMUM, SUM, sliding
 from tfbs_shift.windows import WindowRange
 
 from .conftest import random_labels, random_sequences

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from tfbs_shift import InputError, NoShift, RandomShift, WorstShift
-from tfbs_shift.backend import compiled
+from tfbs_shift.backend.computing import compiled
 from tfbs_shift.strategies import strategy
 from tfbs_shift.windows import WindowRange
 

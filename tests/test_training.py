@@ -13,8 +13,8 @@ from tfbs_shift import (
     scan,
     sequences,
 )
-from tfbs_shift.callbacks import KeepBest
 from tfbs_shift.models.architectures import ActivityL1
+from tfbs_shift.training.callbacks import KeepBest
 
 from .conftest import (
     WINDOW,

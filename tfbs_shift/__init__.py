@@ -16,23 +16,22 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tfbs_shift import data, models, reports, sequences, windows
-    from tfbs_shift.auditing import ShiftAudit
     from tfbs_shift.evaluation import Robustness, controls, evaluate
     from tfbs_shift.reports.exploring import explore
-    from tfbs_shift.scanning import ShiftScan, plan_scan, scan
-    from tfbs_shift.sharing import ScanPlan
+    from tfbs_shift.scanning import ScanPlan, ShiftScan, plan_scan, scan
     from tfbs_shift.strategies import NoShift, RandomShift, WorstShift
-    from tfbs_shift.training import ShiftTrainer
+    from tfbs_shift.training.auditing import ShiftAudit
+    from tfbs_shift.training.trainer import ShiftTrainer
 
 _MODULES = ("data", "models", "reports", "sequences", "windows")
 _HOME = {
     "NoShift": "strategies",
     "RandomShift": "strategies",
     "Robustness": "evaluation",
-    "ScanPlan": "sharing",
-    "ShiftAudit": "auditing",
+    "ScanPlan": "scanning",
+    "ShiftAudit": "training.auditing",
     "ShiftScan": "scanning",
-    "ShiftTrainer": "training",
+    "ShiftTrainer": "training.trainer",
     "WorstShift": "strategies",
     "controls": "evaluation",
     "evaluate": "evaluation",

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfbs_shift.backend.precision import checked
 from tfbs_shift.errors import InputError
-from tfbs_shift.sharing.precision import checked
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any

@@ -103,19 +103,20 @@ def run(flags: absl_flags.FlagValues) -> None:
     )  # before Keras's seconds: it may be wrong
 
     shared.load_keras()
-    from tfbs_shift import distributing
+    from tfbs_shift.backend import devices
 
     # Hosts need not hear from each other to evaluate: each of them is a machine of its own.
-    with distributing.distributed("none" if flags.distribute == "none" else "mirrored"):
+    with devices.distributed("none" if flags.distribute == "none" else "mirrored"):
         _audit(flags, examples, host)
 
 
 def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, int]) -> None:
-    from tfbs_shift import controls, evaluate, models, plan_scan, reports, runs
+    from tfbs_shift import controls, evaluate, models, plan_scan, reports
     from tfbs_shift.data.protecting import protected_spans
     from tfbs_shift.evaluation import checks, evaluate_part
     from tfbs_shift.models.outputs import input_window
     from tfbs_shift.strategies import strategy
+    from tfbs_shift.training import runs
     from tfbs_shift.windows import WindowRange
 
     chosen = [

@@ -134,22 +134,24 @@ def run(flags: absl_flags.FlagValues) -> None:
     if flags.distribute == "multihost":
         os.environ.setdefault("KERAS_BACKEND", "jax")  # the one that can
         with shared.quiet():
-            from tfbs_shift import distributing
+            from tfbs_shift.backend import devices
 
-            distributing.join(host, flags.coordinator)  # before anything is computed
+            devices.join(host, flags.coordinator)  # before anything is computed
     shared.load_keras()
-    from tfbs_shift import distributing
+    from tfbs_shift.backend import devices
 
-    with distributing.distributed(flags.distribute):
+    with devices.distributed(flags.distribute):
         _train(flags, out, parts)
 
 
 def _train(flags: absl_flags.FlagValues, out: Path, parts: list[Examples]) -> None:
     import keras
 
-    from tfbs_shift import distributing, models, runs
+    from tfbs_shift import models
+    from tfbs_shift.backend import devices
     from tfbs_shift.models.outputs import input_shape, input_window
     from tfbs_shift.strategies import strategy
+    from tfbs_shift.training import runs
 
     keras.utils.set_random_seed(flags.seed)
     values = parts[0].labels.shape[1]
@@ -162,7 +164,7 @@ def _train(flags: absl_flags.FlagValues, out: Path, parts: list[Examples]) -> No
         model = models.load(flags.model)
         window = input_window(model, flags.window)
     lines = runs.provenance(*parts)
-    first = distributing.host()[0] == 0
+    first = devices.host()[0] == 0
     if first:
         print(*lines, sep="\n")
     # Strategies with seeds of their own: validation draws leave training's alone.

@@ -183,9 +183,9 @@ class Examples:
         """
         import tensorflow as tf
 
-        from tfbs_shift import backend
+        from tfbs_shift.backend import computing
 
-        backend.keep_freed_memory()
+        computing.keep_freed_memory()
         columns = (self.codes, self.labels)
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])

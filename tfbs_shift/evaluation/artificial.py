@@ -9,8 +9,8 @@ import numpy as np
 
 from tfbs_shift import sequences
 from tfbs_shift.evaluation.checks import predicted
-from tfbs_shift.metrics import label_scores
-from tfbs_shift.scanning import ScanJob
+from tfbs_shift.scanning.scans import ScanJob
+from tfbs_shift.tasks.areas import label_scores
 
 _EXAMPLES = 2000
 

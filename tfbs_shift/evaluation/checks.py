@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from tfbs_shift import distributing, sequences
+from tfbs_shift import sequences
+from tfbs_shift.backend import devices
 from tfbs_shift.data import Examples, Intervals
 from tfbs_shift.evaluation.curves import nearest
-from tfbs_shift.metrics import label_scores
-from tfbs_shift.scanning import ScanJob
+from tfbs_shift.scanning.scans import ScanJob
+from tfbs_shift.tasks.areas import label_scores
 
 _EXAMPLES = 1000
 _AT_ONCE = 64
@@ -69,7 +70,7 @@ def _room(job: ScanJob) -> Check:
 def predicted(job: ScanJob, windows: np.ndarray) -> np.ndarray:
     """Probabilities (n, K) of windows (n, L, C), by ``predict``, in batches."""
     # Each device always gets as many, so that not a bit tells how many devices there are.
-    count, size = len(windows), _AT_ONCE * distributing.replicas()
+    count, size = len(windows), _AT_ONCE * devices.replicas()
     padded = np.arange(math.ceil(count / size) * size) % count
     outputs = job.model.predict(windows[padded].astype(np.float32), batch_size=size, verbose=0)
     return job.outputs.probabilities(np.asarray(outputs[:count], np.float32))

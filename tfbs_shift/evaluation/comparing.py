@@ -15,7 +15,7 @@ import numpy as np
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import statistics
 from tfbs_shift.evaluation.robustness import AREA_RESAMPLES, SCHEMA
-from tfbs_shift.metrics import label_scores, resampled_scores
+from tfbs_shift.tasks.areas import label_scores, resampled_scores
 
 
 @dataclass(frozen=True, eq=False)

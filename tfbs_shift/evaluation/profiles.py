@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from tfbs_shift.scanning import ShiftScan
+from tfbs_shift.scanning.scans import ShiftScan
 
 _MOVED = 1e-6
 """Losses of an example that differ by less have no worst."""

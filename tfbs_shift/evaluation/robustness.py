@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbs_shift.backend.graph import total_stride
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import checks, profiles, statistics
 from tfbs_shift.evaluation.curves import (
@@ -22,10 +23,9 @@ from tfbs_shift.evaluation.curves import (
     random_within,
 )
 from tfbs_shift.evaluation.running import EveryStart, Found, run
-from tfbs_shift.metrics import LabelScores, label_scores, resampled_scores
-from tfbs_shift.scanning import ScanJob, ShiftScan
-from tfbs_shift.sharing.graph import total_stride
+from tfbs_shift.scanning.scans import ScanJob, ShiftScan
 from tfbs_shift.strategies import ShiftStrategy, strategy
+from tfbs_shift.tasks.areas import LabelScores, label_scores, resampled_scores
 from tfbs_shift.windows import WindowRange
 
 SCHEMA = 1

@@ -17,7 +17,7 @@ from keras import ops
 
 from tfbs_shift.evaluation.curves import chunks, highest_within, nearest, radii
 from tfbs_shift.files import GrowingRows, Workspace, forget, rows_done
-from tfbs_shift.scanning import ScanJob, ShiftScan
+from tfbs_shift.scanning.scans import ScanJob, ShiftScan
 from tfbs_shift.strategies import ShiftStrategy
 
 _ROWS = 2**14

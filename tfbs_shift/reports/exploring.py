@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tfbs_shift import sequences
+from tfbs_shift.backend.graph import total_stride
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.architectures import alphabet, attention
 from tfbs_shift.reports.plots import COLOURS, plain
-from tfbs_shift.scanning import ScanJob
-from tfbs_shift.sharing.graph import total_stride
+from tfbs_shift.scanning.scans import ScanJob
 from tfbs_shift.windows import WindowRange
 
 _BASES = {"A": "#009e73", "C": "#0072b2", "G": "#e69f00", "T": "#d55e00"}

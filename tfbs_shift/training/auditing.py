@@ -13,7 +13,7 @@ import keras
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import evaluate
 from tfbs_shift.strategies import ShiftStrategy
-from tfbs_shift.training import ShiftTrainer
+from tfbs_shift.training.trainer import ShiftTrainer
 
 
 class ShiftAudit(keras.callbacks.Callback):

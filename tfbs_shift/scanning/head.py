@@ -13,10 +13,10 @@ from typing import Any
 
 from keras import layers, ops
 
-from tfbs_shift.sharing.costs import Costs, multiplications, of_window
-from tfbs_shift.sharing.graph import Key, Step
-from tfbs_shift.sharing.stem import Setting, global_pool, is_global_pool
-from tfbs_shift.sharing.units import Border, Shared, View
+from tfbs_shift.backend.graph import Key, Step
+from tfbs_shift.scanning.costs import Costs, multiplications, of_window
+from tfbs_shift.scanning.stem import Setting, global_pool, is_global_pool
+from tfbs_shift.scanning.units import Border, Shared, View
 
 Tensor = Any
 Values = dict[Key, Tensor]

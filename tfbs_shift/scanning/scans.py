@@ -17,11 +17,11 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from tfbs_shift import distributing
+from tfbs_shift.backend import devices
+from tfbs_shift.backend.precision import checked
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.outputs import Outputs, example_loss, input_shape, input_window
-from tfbs_shift.sharing import ModelAtStarts, ScanPlan
-from tfbs_shift.sharing.precision import checked
+from tfbs_shift.scanning.engine import ModelAtStarts, ScanPlan
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any
@@ -278,14 +278,14 @@ class ScanJob:
 
     def rows_at_once(self, batch_size: int | None, count: int) -> int:
         """Rows of a block of ``blocks`` over ``count`` rows, all devices together."""
-        replicas = distributing.replicas()
+        replicas = devices.replicas()
         return replicas * min(batch_size or _BATCH_SIZE, math.ceil(count / replicas))
 
     def _compiled(self, tried: int | None, predictions: bool) -> Callable:
         """(x, y, starts if some are tried) -> (B, n, 1 + K or 1): losses, predictions."""
         loss, channels = self.outputs.loss, int(self.x.shape[2])
         kept = self.model.__dict__.setdefault("_tfbs_shift_scans", {})  # nothing Keras would save
-        replicas = distributing.replicas()
+        replicas = devices.replicas()
         key = (self.windows, channels, tried, self.precision, predictions, loss, replicas)
         if key not in kept:
             at_starts = ModelAtStarts(
@@ -299,7 +299,7 @@ class ScanJob:
             def run(x, y, *starts):
                 return at_starts(x, *starts, y=y, keep=keep)
 
-            kept[key] = distributing.compiled(run, self.model.variables)
+            kept[key] = devices.compiled(run, self.model.variables)
         return kept[key]
 
 

@@ -14,12 +14,19 @@ from typing import Any
 import keras
 from tqdm.auto import tqdm
 
-from tfbs_shift import distributing
-from tfbs_shift.checkpoints import Checkpoints, State, remembered, remind, restore, values_of
+from tfbs_shift.backend import devices
 from tfbs_shift.errors import Interrupted
-from tfbs_shift.evaluation.validating import Validation
-from tfbs_shift.feeding import Feed
 from tfbs_shift.files import replacing
+from tfbs_shift.training.checkpoints import (
+    Checkpoints,
+    State,
+    remembered,
+    remind,
+    restore,
+    values_of,
+)
+from tfbs_shift.training.feeding import Feed
+from tfbs_shift.training.validating import Validation
 
 _SECONDS = 1.0
 
@@ -195,7 +202,7 @@ class Resume(keras.callbacks.Callback):
         super().__init__()
         self.checkpoints, self.state, self.feed = checkpoints, state, feed
         self.others, self.epochs, self.every, self.history = list(others), epochs, every, history
-        self._hosts = distributing.host()[1]
+        self._hosts = devices.host()[1]
         self._asked: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -222,7 +229,7 @@ class Resume(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         step = self.feed.done + batch
-        if self._hosts > 1 and distributing.asked_to_stop(self.state.epoch * len(self.feed) + step):
+        if self._hosts > 1 and devices.asked_to_stop(self.state.epoch * len(self.feed) + step):
             self._asked = signal.SIGTERM
         if batch and (self._asked or step % self.every == 0):
             self.state.step = step

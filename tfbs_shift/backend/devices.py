@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfbs_shift import backend
+from tfbs_shift.backend import computing
 from tfbs_shift.errors import InputError
 
 Tensor = Any
@@ -33,9 +33,9 @@ def join(host: tuple[int, int], coordinator: str | None) -> None:
     Raises:
         InputError: the backend is not JAX, or the coordinator is not known or does not answer.
     """
-    if backend.name() != "jax":
+    if computing.name() != "jax":
         raise InputError(
-            f"--distribute=multihost: Keras's backend is {backend.name()} here, and only JAX "
+            f"--distribute=multihost: Keras's backend is {computing.name()} here, and only JAX "
             "computes on several hosts: set KERAS_BACKEND=jax"
         )
     if coordinator is None and "SLURM_JOB_NODELIST" not in os.environ:
@@ -60,7 +60,7 @@ def distributed(kind: str) -> Iterator[None]:
     """
     if kind == "none" or _devices() == 1:
         yield
-    elif backend.name() == "jax":
+    elif computing.name() == "jax":
         with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
             yield
     else:
@@ -72,7 +72,7 @@ def distributed(kind: str) -> Iterator[None]:
 
 def replicas() -> int:
     """How many devices share a batch, those of all hosts together."""
-    if backend.name() == "tensorflow":
+    if computing.name() == "tensorflow":
         import tensorflow as tf
 
         return tf.distribute.get_strategy().num_replicas_in_sync
@@ -82,7 +82,7 @@ def replicas() -> int:
 
 def host() -> tuple[int, int]:
     """(i, n): this process is host i of the n that share a batch."""
-    if backend.name() != "jax" or _mesh() is None:
+    if computing.name() != "jax" or _mesh() is None:
         return 0, 1
     import jax
 
@@ -122,7 +122,7 @@ def draw(function: Callable[[Any], Tensor], count: Any) -> Tensor:
         function: of a number of rows.
         count: rows of the batch that the caller sees: with TensorFlow those of one device.
     """
-    if backend.name() == "tensorflow":
+    if computing.name() == "tensorflow":
         import tensorflow as tf
 
         context = tf.distribute.get_replica_context()
@@ -153,15 +153,15 @@ def by_rows(function: Callable, *args: Tensor) -> Tensor:
 
 
 def compiled(function: Callable, variables: Sequence[Any]) -> Callable:
-    """Like ``backend.compiled``, of arrays whose rows the devices share; the result is everybody's.
+    """Like ``computing.compiled``, of arrays whose rows the devices share; all get the result.
 
     The number of rows is a multiple of ``replicas()``. A device runs what it would run alone, on
     its rows: the result has the bits that it would have.
     """
     count = replicas()
     if count == 1:
-        return backend.compiled(function, variables)
-    if backend.name() == "tensorflow":
+        return computing.compiled(function, variables)
+    if computing.name() == "tensorflow":
         import tensorflow as tf
 
         strategy = tf.distribute.get_strategy()
@@ -174,7 +174,7 @@ def compiled(function: Callable, variables: Sequence[Any]) -> Callable:
         def everybodys(*args: Tensor) -> Tensor:
             return tf.concat(strategy.experimental_local_results(strategy.run(mine, args)), 0)
 
-        return backend.compiled(everybodys, variables)
+        return computing.compiled(everybodys, variables)
 
     import jax
 
@@ -182,7 +182,7 @@ def compiled(function: Callable, variables: Sequence[Any]) -> Callable:
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(_BATCH))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
-    run = backend.compiled(lambda *args: by_rows(function, *args), variables)
+    run = computing.compiled(lambda *args: by_rows(function, *args), variables)
     gathered = jax.jit(lambda rows: rows, out_shardings=everywhere)
 
     def of_rows(*args: Any) -> Tensor:
@@ -195,9 +195,9 @@ def compiled(function: Callable, variables: Sequence[Any]) -> Callable:
 
 def _devices() -> int:
     """How many there are, of all hosts; GPUs if there are any."""
-    if backend.name() == "tensorflow":
+    if computing.name() == "tensorflow":
         return len(_tensorflow_devices())
-    return len(keras.distribution.list_devices()) if backend.name() == "jax" else 1
+    return len(keras.distribution.list_devices()) if computing.name() == "jax" else 1
 
 
 def _tensorflow_devices() -> list[str]:
@@ -209,7 +209,7 @@ def _tensorflow_devices() -> list[str]:
 
 def _mesh() -> Any:
     """The devices that share a batch with JAX, as it wants them; None: just one."""
-    if backend.name() != "jax":
+    if computing.name() != "jax":
         return None
     chosen = keras.distribution.distribution()
     if not isinstance(chosen, keras.distribution.DataParallel):

@@ -10,14 +10,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfbs_shift.backend import mapped
-from tfbs_shift.sharing.costs import Costs
-from tfbs_shift.sharing.graph import Key, graph
-from tfbs_shift.sharing.head import EACH, Form, HeadStep, Values, head_step, whole
-from tfbs_shift.sharing.plans import PlannedStep, ScanPlan
-from tfbs_shift.sharing.precision import checked, computing_in, last_layers
-from tfbs_shift.sharing.stem import NotShared, Setting, shared
-from tfbs_shift.sharing.units import Shared, View
+from tfbs_shift.backend.computing import mapped
+from tfbs_shift.backend.graph import Key, graph
+from tfbs_shift.backend.precision import checked, computing_in, last_layers
+from tfbs_shift.scanning.costs import Costs
+from tfbs_shift.scanning.head import EACH, Form, HeadStep, Values, head_step, whole
+from tfbs_shift.scanning.plans import PlannedStep, ScanPlan
+from tfbs_shift.scanning.stem import NotShared, Setting, shared
+from tfbs_shift.scanning.units import Shared, View
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any

@@ -43,7 +43,7 @@ def gpus() -> int:
     return 0
 
 
-def devices() -> str:
+def hardware() -> str:
     """What computes here, for people: the GPUs' names, or "CPU"."""
     if not gpus():
         return "CPU"

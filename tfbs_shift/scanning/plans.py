@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tfbs_shift.sharing.costs import Costs
+from tfbs_shift.scanning.costs import Costs
 from tfbs_shift.windows import WindowRange
 
 

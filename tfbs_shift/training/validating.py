@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfbs_shift.evaluation.running import Choices
-from tfbs_shift.metrics import label_scores
-from tfbs_shift.scanning import ScanJob
+from tfbs_shift.scanning.scans import ScanJob
 from tfbs_shift.strategies import ShiftStrategy
+from tfbs_shift.tasks.areas import label_scores
 
 
 class Validation:

@@ -16,9 +16,18 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from tfbs_shift.sharing.costs import Costs, multiplications
-from tfbs_shift.sharing.graph import Step
-from tfbs_shift.sharing.units import MAXIMUM, NO_BORDER, SUM, Border, Shared, View, sliding, stretch
+from tfbs_shift.backend.graph import Step
+from tfbs_shift.scanning.costs import Costs, multiplications
+from tfbs_shift.scanning.units import (
+    MAXIMUM,
+    NO_BORDER,
+    SUM,
+    Border,
+    Shared,
+    View,
+    sliding,
+    stretch,
+)
 
 Tensor = Any
 

@@ -10,14 +10,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfbs_shift import distributing, sequences
-from tfbs_shift.backend import step_arguments
+from tfbs_shift import sequences
+from tfbs_shift.backend import devices
+from tfbs_shift.backend.computing import step_arguments
+from tfbs_shift.backend.precision import computing_in, last_layers
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
 from tfbs_shift.models.outputs import input_window
-from tfbs_shift.scanning import crop, loss_of
-from tfbs_shift.sharing import ModelAtStarts
-from tfbs_shift.sharing.precision import computing_in, last_layers
+from tfbs_shift.scanning.engine import ModelAtStarts
+from tfbs_shift.scanning.scans import crop, loss_of
 from tfbs_shift.strategies import ShiftStrategy
 from tfbs_shift.windows import WindowRange
 
@@ -142,9 +143,7 @@ class ShiftTrainer(keras.Model):
     def _shifted(self, data, strategy: ShiftStrategy):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         windows = self._windows(x)
-        candidates = distributing.draw(
-            partial(strategy.candidates, windows=windows), ops.shape(x)[0]
-        )
+        candidates = devices.draw(partial(strategy.candidates, windows=windows), ops.shape(x)[0])
         count = candidates.shape[1]
 
         def worst(x: Tensor, candidates: Tensor, *labels: Tensor) -> Tensor:
@@ -161,4 +160,4 @@ class ShiftTrainer(keras.Model):
             return self._one_hot(crop(x, starts, windows))
 
         labels = (y,) if count > 1 else ()
-        return distributing.by_rows(worst, x, candidates, *labels), y, sample_weight
+        return devices.by_rows(worst, x, candidates, *labels), y, sample_weight

@@ -15,17 +15,18 @@ import keras
 import numpy as np
 
 import tfbs_shift
-from tfbs_shift import backend, distributing, models
-from tfbs_shift.callbacks import KeepBest, Pace, Report, Resume, Validate
-from tfbs_shift.checkpoints import Checkpoints, State
+from tfbs_shift import models
+from tfbs_shift.backend import computing, devices
 from tfbs_shift.data import Examples
 from tfbs_shift.errors import InputError
-from tfbs_shift.evaluation.validating import Validation
-from tfbs_shift.feeding import Feed
 from tfbs_shift.files import replacing
-from tfbs_shift.scanning import ScanJob
+from tfbs_shift.scanning.scans import ScanJob
 from tfbs_shift.strategies import ShiftStrategy
-from tfbs_shift.training import ShiftTrainer
+from tfbs_shift.training.callbacks import KeepBest, Pace, Report, Resume, Validate
+from tfbs_shift.training.checkpoints import Checkpoints, State
+from tfbs_shift.training.feeding import Feed
+from tfbs_shift.training.trainer import ShiftTrainer
+from tfbs_shift.training.validating import Validation
 from tfbs_shift.windows import WindowRange
 
 
@@ -66,7 +67,7 @@ def train(
     Defaults are the paper's for its small data sets. What is validated is the loss of the data:
     without L1 and L2, in float32, on the same random windows in each epoch.
 
-    Called inside ``distributing.distributed``, with a model that was made there, several devices
+    Called inside ``devices.distributed``, with a model that was made there, several devices
     share each batch; of several hosts the first one writes.
 
     Args:
@@ -113,21 +114,21 @@ def train(
     state = checkpoints.latest()
     if state is not None:
         _check_same_run(out, flagfile)
-    distributing.together("new run" if state is None else f"state {state.epoch}-{state.step}")
-    writes = distributing.host()[0] == 0
+    devices.together("new run" if state is None else f"state {state.epoch}-{state.step}")
+    writes = devices.host()[0] == 0
     x = validation.one_hot(models.alphabet(model))
     job = ScanJob.of(model, x, validation.labels, window=window, max_shift=max_shift, protect=None)
     labels = job.outputs.labels(training.labels, len(training))
     feed = Feed(
-        training.codes, labels, batch_size, seed=seed, replicas=distributing.replicas(),
-        host=distributing.host(),
+        training.codes, labels, batch_size, seed=seed, replicas=devices.replicas(),
+        host=devices.host(),
     )  # fmt: skip
     trainer = ShiftTrainer(model, strategy, window=window, max_shift=max_shift, dtype=precision)
     trainer.compile(
         keras.optimizers.Adam(learning_rate),
         job.outputs.loss,
         metrics=["accuracy"] if job.outputs.exclusive else [],
-        jit_compile=backend.gains_from_xla(),
+        jit_compile=computing.gains_from_xla(),
     )
     tries = strategy.count(windows)
     best_file = checkpoints.folder / "best.keras"
@@ -163,8 +164,8 @@ def train(
         else:
             print(f"going on at epoch {state.epoch + 1}, step {state.step}")
     progress = progress and writes
-    if backend.name() == "tensorflow":  # Keras feeds it by from_generator
-        backend.keep_freed_memory()
+    if computing.name() == "tensorflow":  # Keras feeds it by from_generator
+        computing.keep_freed_memory()
     told = [
         Pace(feed, tries + 1 if tries > 1 else 1, epochs, progress=progress),
         Validate(
@@ -174,13 +175,13 @@ def train(
         *watching,
         resume,
     ]  # fmt: skip
-    with resume, backend.reading_errors():
+    with resume, computing.reading_errors():
         for first, last in resume.spans():
             # Not shuffled by Keras: the feed's order is the seed's.
             trainer.fit(
                 feed, initial_epoch=first, epochs=last, shuffle=False, verbose=0, callbacks=told
             )
-    distributing.together("the end")  # the best model is written
+    devices.together("the end")  # the best model is written
     if not best_file.exists():
         raise InputError(
             f"learning_rate {learning_rate}: training diverged, the loss is no number any more"
@@ -250,15 +251,13 @@ def provenance(*parts: Examples) -> list[str]:
     """Lines that say what a run was made with: versions, machine, and the data's checksum."""
     lines = [
         f"tfbs-shift {tfbs_shift.__version__}, Python {platform.python_version()}, "
-        f"{backend.version()}, Keras {keras.__version__}, numpy {np.__version__}, "
+        f"{computing.version()}, Keras {keras.__version__}, numpy {np.__version__}, "
         f"h5py {h5py.__version__}",
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs; computed on "
-        f"{backend.devices()}",
+        f"{computing.hardware()}",
     ]
-    if distributing.replicas() > 1:
-        lines.append(
-            f"batches shared by {distributing.replicas()} devices of {distributing.host()[1]} hosts"
-        )
+    if devices.replicas() > 1:
+        lines.append(f"batches shared by {devices.replicas()} devices of {devices.host()[1]} hosts")
     for part in parts:
         line = f"{part.source}: {len(part)} examples of {part.length} bp, {part.checksum()}"
         if part.in_file and part.paired_strands(rows=64):

@@ -1,0 +1,1 @@
+"""What predictions mean and how they are judged."""

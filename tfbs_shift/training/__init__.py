@@ -1,0 +1,1 @@
+"""Training against shifts: the trainer, runs that resume, callbacks."""
