@@ -11,8 +11,9 @@ from keras import layers, ops
 
 from tfbs_shift import InputError, models, plan_scan, scan
 from tfbs_shift.backend.computing import compiled
-from tfbs_shift.scanning.engine import ModelAtStarts, engine
-from tfbs_shift.scanning.units import MAXIMUM, SUM, sliding
+from tfbs_shift.scanning import engine
+from tfbs_shift.scanning.engine import ModelAtStarts
+from tfbs_shift.scanning.sliding import MAXIMUM, SUM, sliding
 from tfbs_shift.windows import WindowRange
 
 from .conftest import random_labels, random_sequences
@@ -283,7 +284,7 @@ def test_any_starts_in_any_order(name, rng):
 @pytest.mark.parametrize("rows", [1, 3, 16, 100])
 def test_blocks_of_any_size(name, rows, rng, monkeypatch):
     """Fewer windows at once than starts, or than examples: loops; an uneven rest in each."""
-    monkeypatch.setattr(engine, "_rows", lambda floats: rows)
+    monkeypatch.setattr(engine, "_windows_at_once", lambda activations: rows)
     make, window, _ = ZOO[name]
     model = make(window)
     x = random_sequences(rng, 7, window + 10)
@@ -302,7 +303,7 @@ def test_blocks_of_any_size(name, rows, rng, monkeypatch):
 
 @pytest.mark.parametrize("name", ["cnn", "tbinet", "two lstms added"])
 def test_a_batch_of_any_size_in_one_graph(name, rng, monkeypatch):
-    monkeypatch.setattr(engine, "_rows", lambda floats: 30)
+    monkeypatch.setattr(engine, "_windows_at_once", lambda activations: 30)
     make, window, _ = ZOO[name]
     model = make(window)
     x = random_sequences(rng, 9, window + 9)
