@@ -45,7 +45,6 @@ _OPERATIONS = {
     *("Negative", "Power", "Relu", "Relu6", "Selu", "Sigmoid", "Silu", "Softplus", "Softsign"),
     *("Sqrt", "Square", "Subtract", "Tanh", "TrueDivide"),
 }
-_FUNCTIONS = {name.lower() for name in _OPERATIONS}
 
 
 def is_pointwise(step: Step) -> bool:
@@ -59,27 +58,21 @@ def is_pointwise(step: Step) -> bool:
         return _is_pointwise_layer(operation)
     if not (kind.__module__.startswith("keras.") and kind.__name__ in _OPERATIONS):
         return False
-    # Constants may differ from position to position: those of the call, and those of the operation.
-    called_with = [a for a in keras.tree.flatten(step.arguments) if not _is_symbolic(a)]
+    # Constants may differ from position to position: those of the call, and the operation's own.
+    args, kwargs = step.arguments
     own = [value for name, value in vars(operation).items() if not name.startswith("_")]
-    constants = keras.tree.flatten([called_with, own])
-    return all(a is None or isinstance(a, str) or np.ndim(a) == 0 for a in constants)
+    constants = [a for a in (*args, *kwargs.values()) if not keras.backend.is_keras_tensor(a)]
+    return all(np.ndim(a) == 0 for a in constants + own)
 
 
 def check_activation(layer: Any) -> None:
     """Raises NotShared unless a layer's activation treats every position by itself."""
     function = layer.activation
-    if function is None or (isinstance(function, keras.Layer) and _is_pointwise_layer(function)):
-        return
+    if isinstance(function, keras.Layer) and not _is_pointwise_layer(function):
+        raise NotShared("its activation is a layer that may mix positions")
     module = getattr(function, "__module__", None) or type(function).__module__
-    package, *inner = module.split(".")
-    if package == __package__.split(".")[0]:
-        return
-    if package != "keras":
+    if function is not None and module.split(".")[0] not in ("keras", __package__.split(".")[0]):
         raise NotShared("its activation is none of Keras's, and may mix positions")
-    name = getattr(function, "__name__", "").replace("_", "")
-    if isinstance(function, keras.Layer) or not ("activations" in inner or name in _FUNCTIONS):
-        raise NotShared("its activation may mix positions")
 
 
 def pointwise(step: Step, inputs: Sequence[Layout], starts: int) -> Rule:
@@ -135,10 +128,6 @@ def _is_pointwise_layer(layer: Any) -> bool:
         axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
         return all(axis in (-1, 2) for axis in axes)
     return kind is layers.PReLU and 1 in (layer.shared_axes or ())
-
-
-def _is_symbolic(value: Any) -> bool:
-    return keras.backend.is_keras_tensor(value)
 
 
 def _channels(layer: Any, inputs: Sequence[int]) -> int:
