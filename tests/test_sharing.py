@@ -467,11 +467,11 @@ ENDS = {
 
 
 def check_end(model, kind, said, rng):
-    """What a plan says of the one layer where the stem ends, and predictions at every window."""
+    """Predictions at every window, and what a plan says of the one layer where the stem ends."""
     at_starts = ModelAtStarts(model, WindowRange(26, 20), 4)
+    check_every_window(at_starts, rng)
     (end,) = at_starts.plan.stem_ends
     assert f"({kind})" in end and said in end
-    check_every_window(at_starts, rng)
 
 
 def check_every_window(at_starts, rng):
@@ -496,6 +496,37 @@ def test_branches_one_behind_the_other_end_the_stem(axis, rng):
     x = layers.Flatten()(layers.Concatenate(axis=axis)(branches))
     model = randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
     check_end(model, "Concatenate", "not known", rng)
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (lambda x: layers.Cropping1D((0, 18))(x), "crops away all"),
+        (lambda x: layers.Cropping1D((18, 0))(x), "crops away all"),
+        (lambda x: conv(6, 17, padding="causal")(x), "padding reaches every position"),
+        (
+            lambda x: layers.Add()(
+                [
+                    layers.Cropping1D((0, 10))(layers.ZeroPadding1D((10, 0))(x)),
+                    layers.Cropping1D((10, 0))(layers.ZeroPadding1D((0, 10))(x)),
+                ]
+            ),
+            "padding reaches every position",
+        ),
+        (
+            lambda x: layers.Subtract()([layers.MaxPooling1D(2)(x), layers.Cropping1D((4, 6))(x)]),
+            "different strides",
+        ),
+    ],
+)
+def test_where_nothing_is_left_to_share(end, said, rng):
+    """Behind a convolution of 20 units, two of them borders at either edge."""
+    sequence = keras.Input((20, 4))
+    x = layers.Flatten()(end(conv(6, 5, padding="same")(sequence)))
+    model = randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+    at_starts = ModelAtStarts(model, WindowRange(26, 20), 4)
+    check_every_window(at_starts, rng)
+    assert said in at_starts.plan.stem_ends[-1]
 
 
 COLUMN = np.linspace(-1, 1, 18, dtype="float32")[:, None]  # another number at each position
