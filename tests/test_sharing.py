@@ -1,5 +1,6 @@
 """The scan against brute force: the model at every window, each by itself."""
 
+import sys
 from functools import partial
 
 import keras
@@ -8,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
+from keras.backend import backend
 
 from tfbs_shift import InputError, models, plan_scan, scan
 from tfbs_shift.backend.computing import compiled
-from tfbs_shift.scanning.engine import ModelAtStarts, engine
-from tfbs_shift.scanning.units import MAXIMUM, SUM, sliding
+from tfbs_shift.scanning import engine, sliding
+from tfbs_shift.scanning.engine import ModelAtStarts
 from tfbs_shift.windows import WindowRange
 
 from .conftest import random_labels, random_sequences
@@ -283,7 +285,7 @@ def test_any_starts_in_any_order(name, rng):
 @pytest.mark.parametrize("rows", [1, 3, 16, 100])
 def test_blocks_of_any_size(name, rows, rng, monkeypatch):
     """Fewer windows at once than starts, or than examples: loops; an uneven rest in each."""
-    monkeypatch.setattr(engine, "_rows", lambda floats: rows)
+    monkeypatch.setattr(engine, "_windows_at_once", lambda activations: rows)
     make, window, _ = ZOO[name]
     model = make(window)
     x = random_sequences(rng, 7, window + 10)
@@ -302,7 +304,7 @@ def test_blocks_of_any_size(name, rows, rng, monkeypatch):
 
 @pytest.mark.parametrize("name", ["cnn", "tbinet", "two lstms added"])
 def test_a_batch_of_any_size_in_one_graph(name, rng, monkeypatch):
-    monkeypatch.setattr(engine, "_rows", lambda floats: 30)
+    monkeypatch.setattr(engine, "_windows_at_once", lambda activations: 30)
     make, window, _ = ZOO[name]
     model = make(window)
     x = random_sequences(rng, 9, window + 9)
@@ -363,7 +365,8 @@ def test_random_architectures(data):
 def test_sliding_against_slices(length, width, dilation, adds):
     total = length + dilation * (width - 1)
     x = np.random.default_rng(total).standard_normal((2, total, 3)).astype("float32")
-    found = sliding(ops.convert_to_tensor(x), width, dilation, SUM if adds else MAXIMUM)
+    how = sliding.SUM if adds else sliding.MAXIMUM
+    found = sliding.sliding(ops.convert_to_tensor(x), width, dilation, how)
     reduce = np.sum if adds else np.max
     spans = [x[:, i : i + dilation * (width - 1) + 1 : dilation] for i in range(length)]
     assert np.allclose(found, np.stack([reduce(s, axis=1) for s in spans], 1), atol=1e-5)
@@ -406,29 +409,225 @@ class Twice(layers.Conv1D):
         return 2 * super().call(x) * ops.arange(1.0, 1 + x.shape[1] - 3)[:, None]
 
 
-def test_what_is_not_known_ends_the_stem(rng):
-    def positional(x):
-        return x * ops.cast(ops.arange(x.shape[1]), "float32")[:, None]
+def positional(x):
+    return x * ops.cast(ops.arange(x.shape[1]), "float32")[:, None]
 
-    for unknown, name in (
-        (Twice(5, 4), "Twice"),
-        (layers.Activation(positional), "Activation"),
-        (layers.PReLU(), "PReLU"),
-        (layers.BatchNormalization(axis=1), "BatchNormalization"),
-        (layers.GroupNormalization(2), "GroupNormalization"),
-        (layers.UpSampling1D(2), "UpSampling1D"),
-        (layers.GlobalMaxPooling1D(data_format="channels_first"), "GlobalMaxPooling1D"),
-        (layers.MaxPooling1D(2, data_format="channels_first"), "MaxPooling1D"),
-        (layers.Permute((2, 1)), "Permute"),
-        (layers.Conv1D(3, 4, activation=positional), "Conv1D"),
-    ):
-        model = built(20, conv(6, 3), unknown)
-        at_starts = ModelAtStarts(model, WindowRange(26, 20), 4)
-        (end,) = at_starts.plan.stem_ends
-        assert f"({name})" in end
-        x = random_sequences(rng, 4, 26)
-        expected = brute_force(model, x, 20, range(7))
-        assert np.allclose(at_starts(ops.convert_to_tensor(x)), expected, atol=2e-6), name
+
+# name: (what follows a convolution of 18 units and 6 channels, what is said of it)
+ENDS = {
+    "a subclass": (lambda: Twice(5, 4), "not known"),
+    "an activation of one's own": (lambda: layers.Activation(positional), "none of Keras's"),
+    "a convolution's": (lambda: layers.Conv1D(3, 4, activation=positional), "none of Keras's"),
+    "a depthwise one's": (
+        lambda: layers.DepthwiseConv1D(3, activation=positional),
+        "none of Keras's",
+    ),
+    "a dense layer's": (lambda: layers.Dense(5, activation=positional), "none of Keras's"),
+    "a layer as a convolution's": (
+        lambda: layers.Conv1D(3, 4, activation=layers.Softmax(axis=1)),
+        "a layer that may mix",
+    ),
+    "a layer as an activation": (
+        lambda: layers.Activation(layers.PReLU(alpha_initializer="random_normal")),
+        "a layer that may mix",
+    ),
+    "PReLU": (lambda: layers.PReLU(), "not known"),
+    "PReLU shared by channels": (lambda: layers.PReLU(shared_axes=[2]), "not known"),
+    "BatchNormalization": (lambda: layers.BatchNormalization(axis=1), "not known"),
+    "BatchNormalization, from the end": (lambda: layers.BatchNormalization(axis=-2), "not known"),
+    "LayerNormalization": (lambda: layers.LayerNormalization(axis=1), "not known"),
+    "LayerNormalization, both axes": (
+        lambda: layers.LayerNormalization(axis=(1, 2)),
+        "not known",
+    ),
+    "UnitNormalization": (lambda: layers.UnitNormalization(axis=1), "not known"),
+    "UnitNormalization, both axes": (lambda: layers.UnitNormalization(axis=(-2, -1)), "not known"),
+    "RMSNormalization, both axes": (lambda: layers.RMSNormalization(axis=(1, 2)), "not known"),
+    "GroupNormalization": (lambda: layers.GroupNormalization(2), "not known"),
+    "Softmax": (lambda: layers.Softmax(axis=1), "not known"),
+    "Softmax, both axes": (lambda: layers.Softmax(axis=(1, 2)), "not known"),
+    "UpSampling1D": (lambda: layers.UpSampling1D(2), "not known"),
+    "Permute": (lambda: layers.Permute((2, 1)), "not known"),
+    **{
+        f"{make.__name__} of channels": (
+            partial(make, *arguments, data_format="channels_first"),
+            "not known" if make.__name__.startswith("Global") else "channels_first",
+        )
+        for make, arguments in (
+            (layers.Conv1D, (3, 4)),
+            (layers.SeparableConv1D, (3, 4)),
+            (layers.DepthwiseConv1D, (4,)),
+            (layers.MaxPooling1D, (2,)),
+            (layers.AveragePooling1D, (2,)),
+            (layers.ZeroPadding1D, ((2, 1),)),
+            (layers.GlobalMaxPooling1D, ()),
+            (layers.GlobalAveragePooling1D, ()),
+        )
+    },
+}
+
+
+def check_end(model, kind, said, rng):
+    """Predictions at every window, and what a plan says of the one layer where the stem ends."""
+    at_starts = ModelAtStarts(model, WindowRange(26, 20), 4)
+    check_every_window(at_starts, rng)
+    (end,) = at_starts.plan.stem_ends
+    assert f"({kind})" in end and said in end
+
+
+def check_every_window(at_starts, rng):
+    windows = at_starts.windows
+    x = random_sequences(rng, 4, windows.length)
+    expected = brute_force(at_starts.model, x, windows.window, windows.starts)
+    assert expected.std() > 1e-4
+    assert np.allclose(at_starts(ops.convert_to_tensor(x)), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_is_not_known_ends_the_stem(name, rng):
+    make, said = ENDS[name]
+    end = make()
+    check_end(built(20, conv(6, 3), end), type(end).__name__, said, rng)
+
+
+@pytest.mark.parametrize("axis", [1, -2])
+def test_branches_one_behind_the_other_end_the_stem(axis, rng):
+    sequence = keras.Input((20, 4))
+    branches = [conv(6, 3)(sequence), conv(6, 5)(sequence)]
+    x = layers.Flatten()(layers.Concatenate(axis=axis)(branches))
+    model = randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+    check_end(model, "Concatenate", "not known", rng)
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (lambda x: layers.Cropping1D((0, 18))(x), "crops away all"),
+        (lambda x: layers.Cropping1D((18, 0))(x), "crops away all"),
+        (lambda x: conv(6, 17, padding="causal")(x), "padding reaches every position"),
+        (
+            lambda x: layers.Add()(
+                [
+                    layers.Cropping1D((0, 10))(layers.ZeroPadding1D((10, 0))(x)),
+                    layers.Cropping1D((10, 0))(layers.ZeroPadding1D((0, 10))(x)),
+                ]
+            ),
+            "padding reaches every position",
+        ),
+        (
+            lambda x: layers.Subtract()([layers.MaxPooling1D(2)(x), layers.Cropping1D((4, 6))(x)]),
+            "different strides",
+        ),
+    ],
+)
+def test_where_nothing_is_left_to_share(end, said, rng):
+    """Behind a convolution of 20 units, two of them borders at either edge."""
+    sequence = keras.Input((20, 4))
+    x = layers.Flatten()(end(conv(6, 5, padding="same")(sequence)))
+    model = randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+    at_starts = ModelAtStarts(model, WindowRange(26, 20), 4)
+    check_every_window(at_starts, rng)
+    assert said in at_starts.plan.stem_ends[-1]
+
+
+COLUMN = np.linspace(-1, 1, 18, dtype="float32")[:, None]  # another number at each position
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [
+        (lambda x: ops.add(x, COLUMN), "Add"),
+        (lambda x: ops.multiply(COLUMN, x), "Multiply"),
+        (lambda x: ops.maximum(x, x2=ops.convert_to_tensor(COLUMN)), "Maximum"),
+        (lambda x: x - keras.Variable(COLUMN), "Subtract"),
+        (lambda x: ops.clip(x, COLUMN, COLUMN + 1), "Clip"),
+        pytest.param(
+            lambda x: ops.clip(x, COLUMN.tolist(), 2),
+            "Clip",
+            marks=pytest.mark.skipif(backend() != "tensorflow", reason="JAX takes no lists"),
+        ),
+    ],
+)
+def test_constants_that_differ_by_position_end_the_stem(operation, kind, rng):
+    sequence = keras.Input((20, 4))
+    x = operation(layers.Conv1D(6, 3)(sequence))
+    model = randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(layers.Flatten()(x))))
+    check_end(model, kind, "not known", rng)
+
+
+def test_constants_that_are_the_same_everywhere_do_not(rng):
+    sequence = keras.Input((20, 4))
+    x = ops.clip(2 * layers.Conv1D(6, 3)(sequence) + np.float32(0.1), -1, np.array(1.5))
+    model = randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(layers.Flatten()(x))))
+    check_end(model, "Flatten", "", rng)
+
+
+class OneScale(keras.quantizers.AbsMaxQuantizer):
+    """One scale a window, where Keras's own has one for each position."""
+
+    def __call__(self, x, axis=None, **kwargs):
+        return super().__call__(x, axis=(1, 2), **kwargs)
+
+
+def test_a_quantized_layer_ends_the_stem(rng):
+    dense = layers.Dense(5)
+    model = built(20, conv(6, 3), dense)
+    if hasattr(keras.quantizers, "Int8QuantizationConfig"):  # older versions of Keras have none
+        config = keras.quantizers.Int8QuantizationConfig(activation_quantizer=OneScale())
+        dense.quantize("int8", config=config)
+    else:
+        dense.quantize("int8")
+    check_end(model, "Dense", "it is quantized", rng)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        layers.GlobalAveragePooling1D,
+        partial(layers.LSTM, 4),
+        lambda: layers.Bidirectional(layers.LSTM(4)),
+    ],
+)
+def test_a_mask_is_minded(end, rng):
+    sequence = keras.Input((20, 4))
+    x = conv(6, 3)(sequence)
+    x = end()(x, mask=x[..., 0] > 0.1)
+    model = randomized(keras.Model(sequence, layers.Dense(3, "sigmoid")(x)))
+    check_every_window(ModelAtStarts(model, WindowRange(26, 20), 4), rng)
+
+
+@pytest.mark.parametrize("pool", [layers.MaxPooling1D, layers.AveragePooling1D])
+@pytest.mark.parametrize(("width", "stride"), [(3, 1), (4, 2), (5, 4), (2, 3)])
+@pytest.mark.parametrize("end", [layers.Flatten, layers.GlobalMaxPooling1D])
+def test_padding_of_pools_holds_nothing(pool, width, stride, end, rng):
+    """Features below 0 everywhere: a padding of zeros would be their maximum."""
+    stem = conv(6, 3, activation=None)
+    model = built(20, stem, pool(width, stride, padding="same"), end())
+    stem.bias.assign(stem.bias - 3)
+    at_starts = ModelAtStarts(model, WindowRange(29, 20), 4)
+    step = at_starts.plan.steps[1]
+    assert step.kind == pool.__name__ and step.how.startswith("once")
+    features = keras.Model(model.inputs, stem.output)
+    assert np.max(features(random_sequences(rng, 4, 20))) < 0
+    check_every_window(at_starts, rng)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_plan_is_made_without_running_anything(name, monkeypatch):
+    make, window, _ = ZOO[name]
+    model = make(window)
+
+    def called(self, *args, **kwargs):
+        raise AssertionError(f"{self.name} was called")
+
+    for kind in (keras.Operation, keras.Layer):
+        monkeypatch.setattr(kind, "__call__", called)
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("tfbs_shift.scanning.") and hasattr(module, "ops"):
+            monkeypatch.delattr(module, "ops")  # there is nothing to compute with
+    for tries in (None, 1):
+        plan = plan_scan(model, window + 31, tries=tries)
+        assert plan.steps and plan.rows >= 16
 
 
 def test_figures_of_a_plan_by_hand():

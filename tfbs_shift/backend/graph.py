@@ -50,8 +50,8 @@ class Step:
         return [tuple(tensor.shape) for tensor in self._node.outputs]
 
     @property
-    def floats(self) -> int:
-        """Numbers a window, of all inputs and outputs."""
+    def activations(self) -> int:
+        """Numbers in the inputs and outputs of one window."""
         shapes = [*self.shapes, *self.output_shapes]
         return sum(math.prod(size or 1 for size in shape[1:]) for shape in shapes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops, regularizers
 
+from tfbs_shift.backend.internals import input_names
 from tfbs_shift.errors import InputError
 from tfbs_shift.sequences import ACGT, AGCT
 
@@ -168,8 +169,5 @@ def alphabet(model: keras.Model) -> str:
     >>> alphabet(cnn(90)), alphabet(keras.Sequential([keras.Input((90, 4), name="dna_AGCT")]))
     ('ACGT', 'AGCT')
     """
-    inputs = getattr(model, "inputs", None)  # a subclassed model has none
-    names = [inputs[0].name] if inputs else []
-    # A Sequential model makes its input anew; the name that was given is its first layer's.
-    names += [layer.name for layer in getattr(model, "_layers", [])[:1]]
-    return AGCT if any(name.endswith(f"_{AGCT}") for name in names) else ACGT
+    named = any(name.endswith(f"_{AGCT}") for name in input_names(model))
+    return AGCT if named else ACGT

@@ -3,8 +3,9 @@
 from tfbs_shift.reports.comparing import comparison_tables, write_differences
 from tfbs_shift.reports.page import Table
 from tfbs_shift.reports.paper import paper_cell
-from tfbs_shift.reports.tables import aligned, text_table
+from tfbs_shift.reports.tables import text_table
 from tfbs_shift.reports.writing import write_audit, write_comparison, write_json
+from tfbs_shift.text import aligned
 
 __all__ = [
     "Table",

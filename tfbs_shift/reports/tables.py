@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from tfbs_shift.data import Examples
 from tfbs_shift.evaluation import Robustness
 from tfbs_shift.evaluation.curves import nearest
+from tfbs_shift.text import aligned
 
 Figures = Mapping[str, Any]
 """What ``Robustness.to_dict`` returns, or ``robustness.json`` holds."""
@@ -105,30 +106,6 @@ def text_table(audits: Mapping[str, Figures]) -> str:
     """The table of :func:`columns` for a terminal, with a line that says what it is of."""
     table = [[cell.replace("\n", "  ") for cell in row] for row in columns(audits)]
     return "\n".join([f"{caption(audits)}:", "", aligned(table)])
-
-
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """A table for a terminal: a header and rows, cells with intervals on a line below."""
-    lines = [line for row in table for line in _lines(row)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    shown = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in lines
-    ]
-    shown.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(shown)
-
-
-def _lines(row: Sequence[str]) -> list[list[str]]:
-    """The row, and below it the intervals of its cells, if they have any."""
-    parts = [cell.partition("\n")[::2] for cell in row]
-    lines = [[first for first, _ in parts]]
-    if any(second for _, second in parts):
-        lines.append([second for _, second in parts])
-    return lines
 
 
 def write_csv(figures: Figures, file: TextIO) -> None:

@@ -37,6 +37,10 @@ class Costs:
     once: int = 0
     window: int = 0
 
+    def worth_sharing(self, starts: int) -> bool:
+        """Whether so many windows of an example cost no more shared than by themselves."""
+        return self.once + starts * self.window <= starts * self.plain
+
 
 def multiplications(layer: Any) -> int | None:
     """For one position of the output (one step of the sequence for an LSTM); None: not known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfbs_shift.scanning.costs import Costs
+from tfbs_shift.text import aligned
 from tfbs_shift.windows import WindowRange
 
 
@@ -88,35 +89,27 @@ class ScanPlan:
         )
         if self.fallback:
             return f"{head}\nnothing is shared: {self.fallback}"
-        rows = [("layer", "class", "million FLOPs plain", "shared", "run")]
-        for step in self.steps:
-            costs, n = step.costs, self.starts
-            figures = (
-                ("?", "?")
-                if costs is None
-                else (
-                    _millions(n * costs.plain),
-                    _millions(costs.once + n * costs.window),
-                )
-            )
-            if figures == (_millions(0), _millions(0)):
-                figures = ("", "")
-            rows.append((step.name, step.kind, figures[0], figures[1], step.how))
-        plain, shared = (self.plain_flops or 0) // 2, (self.shared_flops or 0) // 2
-        rows.append(("total", "", _millions(plain), _millions(shared), _ratio(plain, shared)))
-        widths = [max(len(row[k]) for row in rows) for k in range(4)]
-        lines = [head, ""]
-        for row in rows:
-            cells = [
-                row[k].ljust(widths[k]) if k < 2 else row[k].rjust(widths[k]) for k in range(4)
-            ]
-            lines.append("  ".join([*cells, row[4]]).rstrip())
-        lines.insert(3, "  ".join("-" * width for width in widths))
+        lines = [head, "", aligned(self._table(), left=2, remarks=True)]
         lines += ["", f"matrix products of one example; {self.rows} windows are run at once"]
         if self.not_counted:
             lines.append(f"not counted: {', '.join(self.not_counted)}")
         lines += [f"the stem ends at {end}" for end in self.stem_ends]
         return "\n".join(lines)
+
+    def _table(self) -> list[tuple[str, ...]]:
+        rows = [("layer", "class", "million FLOPs plain", "shared", "run")]
+        for step in self.steps:
+            figures = ("?", "?")
+            if step.costs is not None:
+                plain = self.starts * step.costs.plain
+                shared = step.costs.once + self.starts * step.costs.window
+                figures = (_millions(plain), _millions(shared))
+            if figures == (_millions(0), _millions(0)):
+                figures = ("", "")
+            rows.append((step.name, step.kind, *figures, step.how))
+        plain, shared = (self.plain_flops or 0) // 2, (self.shared_flops or 0) // 2
+        rows.append(("total", "", _millions(plain), _millions(shared), _ratio(plain, shared)))
+        return rows
 
 
 def _millions(multiplications: int) -> str:

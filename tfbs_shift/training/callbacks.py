@@ -15,6 +15,7 @@ import keras
 from tqdm.auto import tqdm
 
 from tfbs_shift.backend import devices
+from tfbs_shift.backend.internals import make_variables
 from tfbs_shift.errors import Interrupted
 from tfbs_shift.files import replacing
 from tfbs_shift.training.checkpoints import (
@@ -220,7 +221,7 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self.state.values:
             # With TensorFlow the first step makes the variables of optimizer and metrics.
-            self.model._symbolic_build(data_batch=self.feed[0])
+            make_variables(self.model, self.feed[0])
             restore(self.model, self.state.values)
             self.state.values = []
             if not self.state.step:

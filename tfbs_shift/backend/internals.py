@@ -1,0 +1,27 @@
+"""What Keras has no public name for, beside what ``graph`` and ``precision`` need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """The names that a model's first input goes by; none where the model was never built.
+
+    A Sequential model makes its input anew; the name that was given is its first layer's.
+    """
+    inputs = getattr(model, "inputs", None)  # a subclassed model has none
+    names = [inputs[0].name] if inputs else []
+    return names + [layer.name for layer in getattr(model, "_layers", [])[:1]]
+
+
+def make_variables(trainer: keras.Model, batch: Any) -> None:
+    """Makes the variables of a compiled model's optimizer and metrics, as its first step would.
+
+    Args:
+        trainer: a compiled model.
+        batch: what ``fit`` would give to the step.
+    """
+    trainer._symbolic_build(data_batch=batch)

@@ -1,0 +1,43 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def aligned(table: Sequence[Sequence[str]], *, left: int = 1, remarks: bool = False) -> str:
+    """A table as lines of text: its header, a rule of dashes, its rows.
+
+    Args:
+        table: a header and rows, all of the same number of cells. What a cell has behind a line
+            break stands on a line below.
+        left: so many first columns are aligned left, the others right.
+        remarks: the last column holds remarks of any length: aligned left, without a rule.
+
+    >>> print(aligned([["", "shifts"], ["cnn", "0.91\\n0.90-0.92"]]))
+            shifts
+    ---  ---------
+    cnn       0.91
+         0.90-0.92
+    """
+    lines = [line for row in table for line in _lines(row)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    ruled = len(widths) - remarks
+    shown = [
+        "  ".join(
+            cell.ljust(width) if i < left or i >= ruled else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    shown.insert(1, "  ".join("-" * width for width in widths[:ruled]))
+    return "\n".join(shown)
+
+
+def _lines(row: Sequence[str]) -> list[list[str]]:
+    """The row, and below it what its cells have on a second line, if any has."""
+    parts = [cell.partition("\n")[::2] for cell in row]
+    lines = [[first for first, _ in parts]]
+    if any(second for _, second in parts):
+        lines.append([second for _, second in parts])
+    return lines
