@@ -137,19 +137,20 @@ class Examples:
         bound = np.asarray(self.labels)[:, 1] == 1
         if bound.all() or not bound.any():
             return None
-        originals = {count for count, one in zip(counts, bound, strict=True) if one}
-        found = [count in originals for count, one in zip(counts, bound, strict=True) if not one]
-        return "shuffled" if np.mean(found) > 0.02 else "genomic"
+        labelled = list(zip(counts, bound, strict=True))
+        originals = {count for count, is_bound in labelled if is_bound}
+        shuffled = [count in originals for count, is_bound in labelled if not is_bound]
+        return "shuffled" if np.mean(shuffled) > 0.02 else "genomic"
 
     def checksum(self) -> str:
         """A line that tells these examples from others: SHA-256 of all, or of some in a file."""
-        some: Any = slice(None)
+        rows: Any = slice(None)
         what = "sha256"
         if self.in_file:
             count = len(self)
-            some = np.unique(np.append(np.arange(min(_FEW, count)), np.arange(count)[-_FEW:]))
+            rows = np.unique(np.append(np.arange(min(_FEW, count)), np.arange(count)[-_FEW:]))
             what = f"sha256 of the first and last {_FEW}"
-        digest = hashlib.sha256(self.codes[some].tobytes() + self.labels[some].tobytes())
+        digest = hashlib.sha256(self.codes[rows].tobytes() + self.labels[rows].tobytes())
         return f"{what} {digest.hexdigest()[:16]}"
 
     def as_dataset(

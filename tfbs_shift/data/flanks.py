@@ -203,15 +203,15 @@ def _search(
     genome: Genome, length: int, flank: int, hashes: np.ndarray, progress: bool
 ) -> tuple[Places, Chromosomes]:
     """All grid windows, of both strands, whose hash is that of a row."""
-    wanted, group = np.unique(hashes, return_inverse=True)
+    distinct, group = np.unique(hashes, return_inverse=True)
     # Most windows are no row: a table of the upper bits spares them the search.
     table = np.zeros(2**26, bool)
-    table[wanted >> np.uint64(38)] = True
+    table[distinct >> np.uint64(38)] = True
     unknown = _window_hashes(np.full((1, length), sequences.UNKNOWN, np.uint8))[0]
     tiles, margin = length // GRID, length + flank
     before = tiles // 2 * GRID
     chromosomes: dict[int, np.ndarray] = {}
-    found: list[tuple[np.ndarray, ...]] = []
+    hits: list[tuple[np.ndarray, ...]] = []
     bar = tqdm(total=sum(genome.lengths.values()), unit="bp", unit_scale=True, desc="genome",
                disable=not progress)  # fmt: skip
     with bar:
@@ -223,21 +223,21 @@ def _search(
             first = margin - before
             grid = codes[first : first + (count + tiles - 1) * GRID].reshape(-1, GRID)
             for reverse, windows in enumerate(_strand_hashes(grid, count)):
-                at = np.flatnonzero(table[windows >> np.uint64(38)] & (windows != unknown))
-                place = np.searchsorted(wanted, windows[at])
-                hit = wanted[np.minimum(place, len(wanted) - 1)] == windows[at]
-                at, place = at[hit], place[hit]
-                if len(at):
+                cells = np.flatnonzero(table[windows >> np.uint64(38)] & (windows != unknown))
+                groups = np.searchsorted(distinct, windows[cells])
+                hit = distinct[np.minimum(groups, len(distinct) - 1)] == windows[cells]
+                cells, groups = cells[hit], groups[hit]
+                if len(cells):
                     chromosomes[index] = codes
-                    which = np.full(len(at), index, np.int32)
-                    strand = np.full(len(at), bool(reverse))
-                    found.append((place, which, at * GRID - before, strand))
+                    chrom = np.full(len(cells), index, np.int32)
+                    strand = np.full(len(cells), bool(reverse))
+                    hits.append((groups, chrom, cells * GRID - before, strand))
             bar.update(size)
     empty = [np.zeros(0, dtype) for dtype in (np.int64, np.int32, np.int64, np.bool_)]
-    columns = [np.concatenate(parts) for parts in zip(empty, *found, strict=True)]
+    columns = [np.concatenate(parts) for parts in zip(empty, *hits, strict=True)]
     order = np.argsort(columns[0], kind="stable")
-    place, chrom, start, strand = (column[order] for column in columns)
-    begin = np.searchsorted(place, np.arange(len(wanted) + 1))
+    groups, chrom, start, strand = (column[order] for column in columns)
+    begin = np.searchsorted(groups, np.arange(len(distinct) + 1))
     return Places(group, begin, chrom, start, strand, list(genome.lengths)), chromosomes
 
 
@@ -271,23 +271,23 @@ def _candidates(
     rows: slice, places: Places, chromosomes: Chromosomes, hint: Hints | None
 ) -> _Candidates:
     """The first places of each row; before them, on either strand, the one that a hint names."""
-    many = places.counts(rows)
-    few = np.minimum(many, _MOST_PLACES)
-    row = np.repeat(np.arange(len(many)), few)
+    counts = places.counts(rows)
+    compared = np.minimum(counts, _MOST_PLACES)
+    row = np.repeat(np.arange(len(counts)), compared)
     at = np.arange(len(row)) + np.repeat(
-        places.begin[places.group[rows]] - (few.cumsum() - few), few
+        places.begin[places.group[rows]] - (compared.cumsum() - compared), compared
     )
     hinted = np.zeros(len(row), bool)
-    found = _Candidates(row, places.chrom[at], places.start[at], places.reverse[at], hinted)
+    on_grid = _Candidates(row, places.chrom[at], places.start[at], places.reverse[at], hinted)
     if hint is None:
-        return found
-    named = np.flatnonzero((many > 1) & np.isin(hint.chrom, list(chromosomes)))
+        return on_grid
+    named = np.flatnonzero((counts > 1) & np.isin(hint.chrom, list(chromosomes)))
     twice = np.concatenate([named, named])
     strands = np.repeat([False, True], len(named))
     from_hint = _Candidates(
         twice, hint.chrom[twice], hint.start[twice], strands, np.ones(len(twice), bool)
     )
-    both = _Candidates(*map(np.concatenate, zip(from_hint, found, strict=True)))
+    both = _Candidates(*map(np.concatenate, zip(from_hint, on_grid, strict=True)))
     return both.take(np.argsort(both.row, kind="stable"))
 
 
@@ -385,11 +385,13 @@ def _hints(
     rows = count // 2 if examples.paired_strands(rows=64) else count
     sure = np.flatnonzero(places.counts(slice(0, rows)) == 1)
     at = places.begin[places.group[sure]]
-    keys, wanted = (_key(*pair) for pair in ((chrom, start), (places.chrom[at], places.start[at])))
+    keys, sure_keys = (
+        _key(*pair) for pair in ((chrom, start), (places.chrom[at], places.start[at]))
+    )
     order = np.argsort(keys, kind="stable")
-    line = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    there = keys[order][line] == wanted
-    offsets, votes = np.unique(order[line[there]] - sure[there], return_counts=True)
+    line = np.minimum(np.searchsorted(keys[order], sure_keys), len(keys) - 1)
+    agrees = keys[order][line] == sure_keys
+    offsets, votes = np.unique(order[line[agrees]] - sure[agrees], return_counts=True)
     best = int(votes.max()) if len(votes) else 0
     if 2 * best <= len(sure):
         return None, (

@@ -89,9 +89,10 @@ def best_hits(codes: np.ndarray, motif: Motif, windows: WindowRange) -> np.ndarr
     first, end = windows.first, windows.last + windows.window
     places = end - first - width + 1
     score = np.full((2, len(codes), places), 0.0)
-    for strand, one in enumerate((table, table[::-1, ::-1])):  # the complement of code i is 3 - i
-        known = np.concatenate([one, np.full((width, 1), -np.inf)], axis=1)
-        for i, row in enumerate(known):
+    # The complement of code i is 3 - i.
+    for strand, scores in enumerate((table, table[::-1, ::-1])):
+        unknown = np.full((width, 1), -np.inf)
+        for i, row in enumerate(np.concatenate([scores, unknown], axis=1)):
             score[strand] += row[codes[:, first + i : first + i + places]]
     best = score.max(axis=0)
     at = np.where(np.isfinite(best).any(axis=1), best.argmax(axis=1), (places - 1) // 2) + first

@@ -146,7 +146,7 @@ def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Exampl
         status, start = file["status"][:], file["start"][:]
         chrom, reverse = file["chrom"][:], file["strand"][:]
         codes = _Codes(path, file["codes"], length)
-        kept_labels = _Labels(file["labels"], columns, count)
+        label_column = _Labels(file["labels"], columns, count)
     except KeyError as error:
         raise InputError(f"{path}: damaged: {error}") from error
     placed = PLACED[np.minimum(status, len(PLACED) - 1)]
@@ -154,7 +154,7 @@ def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Exampl
         raise InputError(f"{path}: none of its {len(placed)} rows was found in the genome")
     examples = Examples(
         codes,
-        kept_labels,
+        label_column,
         Intervals(chromosomes[chrom], start, start + length),
         source=f"{path} ({placed.sum()} of {len(placed)} rows placed)",
         label_names=described(columns, names),
