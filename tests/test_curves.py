@@ -105,6 +105,14 @@ def test_even_ranges_reach_one_bp_further_right():
 # ---- statistics ----
 
 
+@pytest.mark.parametrize("groups", [1, 4, 5, 23])
+def test_chromosomes_are_resampled_if_they_are_enough(groups):
+    chrom = np.array([f"chr{i}" for i in np.arange(60) % groups])
+    found = statistics.resampling_groups(chrom)
+    assert found is None if groups < 5 else np.array_equal(found, chrom)
+    assert statistics.resampling_groups(None) is None
+
+
 def test_bootstrap_interval_of_a_mean_is_the_normal_one(rng):
     """Of 2,000 draws the percentile interval is the textbook's, to the noise of 1,000 resamples."""
     values = rng.normal(3, 2, (2000, 1))

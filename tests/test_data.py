@@ -1,4 +1,6 @@
 import gzip
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -9,7 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from tfbs_shift import InputError, data, sequences
 from tfbs_shift.data.batches import batches
-from tfbs_shift.data.synthetic import read_jaspar
+from tfbs_shift.data.matrices import as_table, read_matrices
 
 ZENG = """\
 >chr20:11-16 ACGTAC 1
@@ -206,6 +208,31 @@ def test_nothing_there(tmp_path):
         data.load(tmp_path, "train")
 
 
+def test_importing_it_loads_no_backend():
+    code = (
+        "import sys, tfbs_shift.data, tfbs_shift.data.flanks, tfbs_shift.data.protecting\n"
+        "loaded = {'tensorflow', 'keras', 'jax', 'sklearn'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shard", [(0, 1), (1, 3)])
+@pytest.mark.parametrize("alphabet", ["ACGT", "AGCT"])
+def test_what_a_dataset_says_of_itself(shard, alphabet):
+    examples = data.synthetic(20, length=40)
+    dataset = examples.as_dataset(13, alphabet=alphabet, shard=shard)
+    x, y = dataset.element_spec
+    assert (x.shape.as_list(), x.dtype.name) == ([None, 40, 4], "uint8")
+    assert (y.shape.as_list(), y.dtype.name) == ([None, 2], "uint8")
+    batches = list(dataset.as_numpy_iterator())
+    assert len(batches) == int(dataset.cardinality()) == {1: 4, 3: 1}[shard[1]]
+    rows = slice(*shard[:1], None, shard[1])
+    expected = sequences.one_hot(examples.codes[rows], alphabet)
+    assert np.array_equal(np.concatenate([x for x, _ in batches]), expected)
+    assert np.array_equal(np.concatenate([y for _, y in batches]), examples.y[rows])
+
+
 def test_dataset_streams_every_example_once(tmp_path):
     examples = data.synthetic(20, length=40)
     found = list(examples.as_dataset(16).as_numpy_iterator())
@@ -240,6 +267,16 @@ def test_batches_in_memory(begin):
     assert sorted(np.concatenate(parts)) == list(range(40))
 
 
+def test_pairs_of_strands():
+    codes = data.synthetic(3, length=40).codes
+    both = np.concatenate([codes, sequences.reverse_complement_codes(codes)])
+    pairs = data.Examples(both, np.tile(np.eye(6, dtype="u1"), (2, 1)))
+    assert pairs.paired_strands()
+    assert pairs.paired_strands(rows=2)
+    for rows in ([], [0], [0, 1], [0, *range(2, 12)], [0, 1, 7, 6]):
+        assert not pairs.rows(rows).paired_strands()
+
+
 def test_synthetic_pairs_are_shuffles():
     examples = data.synthetic(50, seed=3)
     assert examples.y[:4].tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
@@ -260,10 +297,8 @@ def test_written_zeng_files_read_back(tmp_path):
 
 def test_synthetic_sites_follow_the_matrix():
     """Letters at the planted sites against the JASPAR counts, by a chi-squared test."""
-    from importlib import resources
-
-    text = (resources.files("tfbs_shift.data") / "motifs.jaspar").read_text()
-    motifs = {name.split()[1]: table for name, table in read_jaspar(text).items()}
+    motifs = {motif.name: as_table(motif.counts) for motif in read_matrices()}
+    motifs = {name: table / table.sum(axis=1, keepdims=True) for name, table in motifs.items()}
     assert set(motifs) == {"SP1", "MAFK", "ZNF143"}
     # the paper's Figure 3 prints this matrix
     assert np.allclose(motifs["SP1"][0], [0.098, 0.204, 0.489, 0.208], atol=1e-3)

@@ -216,7 +216,87 @@ def test_a_positions_file_chooses_and_is_not_believed(genome, naming, width, tmp
     assert found.counts["several places"] == 10
 
 
-def test_a_row_in_very_many_places(tmp_path):
+def positions_of(path, starts):
+    """Writes a positions file, the bin of each window a line."""
+    path.write_text("".join(f"chr1\t{start + 400}\t{start + 600}\n" for start in starts))
+    return path
+
+
+def repeated_genome(copies, odd=()):
+    """(chromosomes, starts): copies of 1,000 bp with 200 bp on either side, every 1,600 bp.
+
+    Every other copy is on the other strand; the flanks of ``odd`` copies differ from the others'.
+    """
+    rng = np.random.default_rng(copies)
+    unit = rng.integers(0, 4, 1400).astype(np.uint8)
+    chromosome = rng.integers(0, 4, 1600 * copies + 8_000).astype(np.uint8)
+    starts = 200 + 1600 * np.arange(copies)
+    for i, start in enumerate(starts):
+        copy = unit.copy()
+        if i in odd:
+            copy[[150, 1250]] = 3 - copy[[150, 1250]]
+        if i % 2:
+            copy = sequences.reverse_complement_codes(copy)
+        chromosome[start - 200 : start + 1200] = copy
+    return {"chr1": chromosome}, starts
+
+
+@pytest.mark.parametrize(
+    ("copies", "odd", "named", "status", "taken"),
+    [
+        (2, (), None, "same flanks", 0),
+        (64, (), None, "same flanks", 0),
+        (65, (), None, "several places", None),  # one was not compared
+        (64, [0], None, "several places", None),
+        (64, [63], None, "several places", None),  # the last that is compared
+        (65, [64], None, "several places", None),
+        (65, range(65), None, "several places", None),
+        (64, (), 63, "by position", 63),
+        (64, [5], 5, "by position", 5),
+        (65, (), 0, "by position", 0),
+        (65, (), 64, "by position", 64),  # beyond those that are compared
+        (65, [64], 64, "by position", 64),
+        (65, [63], 0, "by position", 0),
+        (200, [198], 199, "by position", 199),
+        (64, (), -1, "same flanks", 0),  # names where the sequence is not
+        (65, (), -1, "several places", None),
+        (64, [63], -1, "several places", None),
+    ],
+)
+def test_a_row_in_many_places(copies, odd, named, status, taken, tmp_path):
+    """All places of a row are compared if they are at most 64; a positions file names any."""
+    genome, starts = repeated_genome(copies, odd)
+    elsewhere = 200 * (len(genome["chr1"]) // 200) - 2_000 + 200 * np.arange(3)
+    places = [("chr1", start, "+") for start in (starts[0], *elsewhere)]
+    codes, _ = rows_of(genome, places, 200)
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((4, 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    positions = None
+    if named is not None:
+        at = elsewhere[0] if named < 0 else starts[named]
+        positions = positions_of(tmp_path / "pos.bed", [at, *elsewhere])
+    out = tmp_path / "o.h5"
+    found = flanks.extend(
+        tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=200, positions=positions
+    )
+    assert found.counts == dict.fromkeys(stored.STATUS, 0) | {status: 1, "placed": 3}
+    with h5py.File(out) as file:
+        strand, start = file["strand"][0], file["start"][0]
+        row = stored.unpack(file["codes"][:1], LENGTH + 400)[0]
+    if taken is None:
+        assert (row[:200] == 4).all() and (row[1200:] == 4).all()
+        assert (strand, start) == (0, -1)
+        listed = (tmp_path / "o.unplaced.tsv").read_text().splitlines()[1].split("\t")
+        assert listed[:3] == ["0", status, str(copies)]
+        assert len(listed[3].split(",")) == 5  # the first ones
+    else:
+        whole = cut(genome["chr1"], starts[taken] - 200, starts[taken] + 1200)
+        expected = sequences.reverse_complement_codes(whole) if taken % 2 else whole
+        assert np.array_equal(row, expected)
+        assert (strand, start) == (taken % 2, starts[taken] - 200)
+
+
+def test_tandem_repeats_and_unknown_rows(tmp_path):
     """A satellite repeat: 150 places, some with the same flanks; an unknown row: none."""
     unit = np.random.default_rng(0).integers(0, 4, 200).astype(np.uint8)
     genome = {"chr1": np.tile(unit, 155), "chr2": np.full(20_000, 4, np.uint8)}
@@ -241,6 +321,59 @@ def test_colliding_hashes_are_compared_base_by_base(genome, tmp_path, monkeypatc
     assert found.counts["nowhere"] == 0
     placed = np.isin(np.arange(len(PLACES)), range(len(PLACES)))
     assert np.array_equal(data.load(out, "train").codes[:], expected[placed])
+
+
+def test_a_row_in_one_place_of_the_grid_is_there(tmp_path):
+    """Whatever a positions file says: here it names a copy that no row can come from."""
+    chromosome = np.random.default_rng(1).integers(0, 4, 20_000).astype(np.uint8)
+    chromosome[9_050:10_050] = chromosome[400:1_400]
+    starts = [400, 2_000, 4_000, 6_000]
+    codes, expected = rows_of({"chr1": chromosome}, [("chr1", s, "+") for s in starts], 50)
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((4, 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", {"chr1": chromosome})
+    positions = positions_of(tmp_path / "pos.bed", [9_050, *starts[1:]])
+    out = tmp_path / "o.h5"
+    found = flanks.extend(
+        tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=50, positions=positions
+    )
+    assert found.counts["placed"] == 4
+    assert np.array_equal(data.load(out).codes[:], expected)
+
+
+def test_colliding_hashes_are_no_places(genome, tmp_path, monkeypatch):
+    """With a hash of 10 bits many rows have several candidates, and all are in one place."""
+    starts = GRID * np.arange(60, 110)
+    codes, expected = rows_of(genome, [("chr1", start, "+") for start in starts], 50)
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((len(codes), 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    positions = positions_of(tmp_path / "pos.bed", starts)
+    mixed = flanks._mixed
+    monkeypatch.setattr(flanks, "_mixed", lambda h: mixed(h) & ~np.uint64(2**54 - 1))
+    out = tmp_path / "o.h5"
+    found = flanks.extend(
+        tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=50, positions=positions
+    )
+    sure = int(found.positions.partition("; ")[2].split()[0])
+    assert 5 < sure < 45
+    assert found.counts["placed"] == 50
+    assert np.array_equal(data.load(out).codes[:], expected)
+
+
+def test_what_was_not_compared_is_not_believed(tmp_path, monkeypatch):
+    """A hash of 1 bit gives a row hundreds of places: one that is right may not be the only one."""
+    genome = {"chr1": np.random.default_rng(1).integers(0, 4, 60_000).astype(np.uint8)}
+    starts = GRID * np.array([1, 2, 3, 4, 5, 6, 280, 281, 282, 283, 284, 285])
+    codes, _ = rows_of(genome, [("chr1", start, "+") for start in starts], 0)
+    write_hdf5(tmp_path / "train.mat", codes, np.ones((len(codes), 3), np.uint8))
+    write_fasta(tmp_path / "hg.fa", genome)
+    mixed = flanks._mixed
+    monkeypatch.setattr(flanks, "_mixed", lambda h: mixed(h) & np.uint64(2**63))
+    out = tmp_path / "o.h5"
+    flanks.extend(tmp_path / "train.mat", tmp_path / "hg.fa", out, flank=10)
+    with h5py.File(out) as file:
+        status = np.array(stored.STATUS)[file["status"][:]]
+    assert set(status[:6]) == {"several places", "nowhere"}  # nowhere: the bit of an unknown row
+    assert set(status[6:]) == {"nowhere"}
 
 
 @settings(max_examples=25, deadline=None)
@@ -276,24 +409,29 @@ _EXTEND = """
 import os, signal, sys
 from pathlib import Path
 import h5py
+import numpy as np
+from tfbs_shift import files
 from tfbs_shift.data import flanks
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-flanks._ROWS = 8
+flanks._ROWS, files._SECONDS = 8, 0.0
 left = int(sys.argv[4])
-put = h5py.Dataset.__setitem__
-def count_down(*arguments):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), int(sys.argv[5]))
-    put(*arguments)
-h5py.Dataset.__setitem__ = count_down
+def counted(put):
+    def count_down(*arguments):
+        global left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), int(sys.argv[5]))
+        put(*arguments)
+    return count_down
+np.memmap.__setitem__ = counted(np.memmap.__setitem__)  # rows
+h5py.Group.__setitem__ = counted(h5py.Group.__setitem__)  # arrays of the whole file
 flanks.extend(*map(Path, sys.argv[1:4]), flank=100)
 """
 
 
 def test_killed_at_any_moment_it_goes_on(genome, tmp_path):
-    """Before, within and after the six writes of a block; the runs get ever further."""
+    """Before, within and after the six writes of a block, and in those of the whole file; the runs
+    get ever further."""
     rng = np.random.default_rng(3)
     places = [
         ("chr1", int(s) * GRID, "+-"[i % 2]) for i, s in enumerate(rng.integers(60, 110, 400))
@@ -303,7 +441,7 @@ def test_killed_at_any_moment_it_goes_on(genome, tmp_path):
     write_fasta(tmp_path / "hg.fa", genome)
     out = tmp_path / "o.h5"
     words = [sys.executable, "-c", _EXTEND, tmp_path / "train.mat", tmp_path / "hg.fa", out]
-    progress = tmp_path / ".o.partial.json"
+    progress = tmp_path / ".o.h5.partial" / "progress.json"
     reached = 0
     kills = [(1, signal.SIGKILL), (9, signal.SIGKILL), (15, signal.SIGINT), (80, signal.SIGTERM),
              (100, signal.SIGKILL)]  # fmt: skip
@@ -315,11 +453,49 @@ def test_killed_at_any_moment_it_goes_on(genome, tmp_path):
         rows = json.loads(progress.read_text())["rows"] if progress.exists() else 0
         assert rows == reached
     assert 200 < reached < 400
+    last = (400 - reached) // 8 * 6 + 4
+    for kill in (signal.SIGKILL, signal.SIGTERM):
+        run = subprocess.run([*words, str(last), str(int(kill))], capture_output=True)
+        assert run.returncode == -kill
+        assert not out.exists()
+        assert json.loads(progress.read_text())["rows"] == 400
+        last = 4  # no row is left
     subprocess.run([*words, "0", "0"], check=True)
     assert np.array_equal(data.load(out).codes[:], expected)
     assert {p.name for p in tmp_path.iterdir()} == {
         "train.mat", "hg.fa", "hg.fa.fai", "o.h5", "o.unplaced.tsv"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ["nothing", "rows", "flank"])
+def test_work_of_other_files_is_not_gone_on_with(change, genome, tmp_path, monkeypatch):
+    monkeypatch.setattr(flanks, "_ROWS", 2)
+    monkeypatch.setattr("tfbs_shift.files._SECONDS", 0.0)
+    mat, fasta, out = (tmp_path / name for name in ("train.mat", "hg.fa", "o.h5"))
+    codes, expected = rows_of(genome, PLACES, 100)
+    write_hdf5(mat, codes, np.ones((len(codes), 3), np.uint8))
+    write_fasta(fasta, genome)
+    placed, blocks = flanks._placed, []
+
+    def stopped(codes, rows, *others):
+        blocks.append(rows.start)
+        if rows.start == 6 and len(blocks) == 4:
+            raise KeyboardInterrupt
+        return placed(codes, rows, *others)
+
+    monkeypatch.setattr(flanks, "_placed", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        flanks.extend(mat, fasta, out, flank=100)
+    assert not out.exists()
+    flank = 100
+    if change == "rows":
+        codes, expected = rows_of(genome, PLACES[::-1], 100)
+        write_hdf5(mat, codes, np.ones((len(codes), 3), np.uint8))
+    elif change == "flank":
+        flank, (_, expected) = 7, rows_of(genome, PLACES, 7)
+    flanks.extend(mat, fasta, out, flank=flank)
+    assert blocks[4] == (6 if change == "nothing" else 0)
+    assert np.array_equal(data.load(out).codes[:], expected)
 
 
 def test_the_command(genome, tmp_path, capsys):
@@ -337,7 +513,7 @@ def test_the_command(genome, tmp_path, capsys):
         err = capsys.readouterr().err
         assert match in err
         assert err.count("\n") == 1
-        assert not (tmp_path / "x.h5").exists()
+        assert not list(tmp_path.glob("*x.h5*"))
 
     fails("is there already", f"--out={out}")
     fails("ends with .h5", "--out=x.hdf5")

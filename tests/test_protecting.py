@@ -7,7 +7,8 @@ from Bio.Seq import Seq
 
 from tfbs_shift import InputError, data, sequences
 from tfbs_shift.data.genomes import read_windows
-from tfbs_shift.data.protecting import best_hits, protected_spans, read_matrix
+from tfbs_shift.data.matrices import read_matrices, read_matrix
+from tfbs_shift.data.protecting import best_hits, protected_spans
 from tfbs_shift.windows import WindowRange
 
 
@@ -110,6 +111,7 @@ def test_matrices_of_a_file(tmp_path):
     file.write_text(f">M1 one\n{rows}>M2 two\n{rows}")
     assert isinstance(read_matrix(f"{file}:two"), motifs.jaspar.Motif)
     assert read_matrix(f"{file}:M1").name == "one"
+    assert [motif.matrix_id for motif in read_matrices(file)] == ["M1", "M2"]
     with pytest.raises(InputError, match=r"several such matrices in .*one \(M1\), two \(M2\)"):
         read_matrix(str(file))
     file.write_text("no matrix")

@@ -99,3 +99,62 @@ def test_shuffle_is_uniform():
     seen = Counter(tuple(sequences.dinucleotide_shuffle(codes, rng).tolist()) for _ in range(draws))
     assert sorted(seen) == possible
     assert stats.chisquare([seen[walk] for walk in possible]).pvalue > 1e-3
+
+
+# ---- pairs of strands ----
+
+
+class Sliced:
+    """Rows that know nothing but slices, and how many were read at once."""
+
+    def __init__(self, rows):
+        self.rows, self.most = rows, 0
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice)
+        self.most = max(self.most, len(self.rows[rows]))
+        return self.rows[rows]
+
+
+@pytest.fixture(scope="module")
+def strands():
+    """(codes, labels) of 2,500 pairs, unknown bases among them."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 5, (2_500, 11)).astype(np.uint8)
+    labels = rng.integers(0, 2, (2_500, 3))
+    both = np.concatenate([codes, sequences.reverse_complement_codes(codes)])
+    return both, np.concatenate([labels, labels])
+
+
+@pytest.mark.parametrize("form", ["codes", "ACGT", "AGCT"])
+@pytest.mark.parametrize("row", [0, 1_023, 1_024, 2_499])
+def test_the_first_row_without_its_other_strand(form, row, strands):
+    def pairs(codes, y):
+        x = Sliced(codes if form == "codes" else sequences.one_hot(codes, form))
+        return sequences.first_unpaired(x, Sliced(y)), x.most
+
+    codes, y = strands
+    assert pairs(codes, y) == (None, 1024)
+    for changed in (row, 2_500 + row):
+        other = codes.copy()
+        for later in (changed, min(row + 1, 2_499)):
+            other[later, 3] = (other[later, 3] + 1) % 5
+            assert pairs(other, y)[0] == row
+        labels = y.copy()
+        labels[changed, 2] = 1 - labels[changed, 2]
+        assert pairs(codes, labels)[0] == row
+    assert pairs(codes[:0], y[:0])[0] is None
+    assert pairs(codes[[1, 2_500]], y[[0, 0]])[0] == 0
+    with pytest.raises(InputError, match="4999 examples are no pairs of strands"):
+        pairs(codes[:-1], y[:-1])
+
+
+@pytest.mark.parametrize(("row", "found"), [(20, 20), (21, None), (2_490, 2_490)])
+def test_some_pairs_alone(row, found, strands):
+    codes, y = (part.copy() for part in strands)
+    y[row, 0] = 1 - y[row, 0]
+    assert sequences.first_unpaired(codes, y[:, 0], step=10) == found
+    assert sequences.first_unpaired(codes, y[:, 0]) == row

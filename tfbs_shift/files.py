@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -76,8 +79,9 @@ class Workspace:
         path = self.folder / f"{name}.npy"
         if not self.done:
             path.parent.mkdir(parents=True, exist_ok=True)
-            array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-            _reserve(path)
+            with _named(path):
+                array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+                _reserve(path)
         else:
             try:
                 array = np.lib.format.open_memmap(path, "r+")
@@ -111,6 +115,12 @@ class Workspace:
             path.write_text(json.dumps({"fingerprint": self.fingerprint, "rows": rows}) + "\n")
         self._recorded = time.monotonic()
 
+    def remove(self) -> None:
+        """Removes the folder with all that is in it: the work is over, or was for nothing."""
+        if self.folder is not None:
+            forget(self.folder)  # first: whatever stops the rest leaves nothing to go on with
+            shutil.rmtree(self.folder)
+
 
 def rows_done(folder: Path, fingerprint: str) -> int:
     """How many rows of a workspace are filled; 0 if there is none, or one of other work."""
@@ -129,21 +139,25 @@ def forget(folder: Path) -> None:
 class GrowingRows:
     """Rows of float32 numbers appended one block after another, to a file or in memory.
 
+    Raw numbers without a header, and no resizable HDF5 dataset: any rows can be read from a memory
+    map, and what stops the writing leaves the rows before it as they were.
+
     Args:
-        path: the file, raw numbers without a header; None: in memory.
+        path: the file; None: in memory.
         width: numbers a row.
         rows: rows of the file that count; what an interrupted call wrote beyond them is cut off.
+
+    Raises:
+        InputError: the file has fewer rows.
     """
 
     def __init__(self, path: Path | None, width: int, rows: int):
         self.path, self.width = path, width
-        self._blocks: list[np.ndarray] = []
-        self._file = None
-        if path is None:
-            return
+        self._file: BinaryIO = io.BytesIO()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("r+b" if rows else "w+b")
         size = 4 * width * rows
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("r+b" if rows else "w+b")
         if self._file.seek(0, os.SEEK_END) < size:
             raise InputError(f"{path}: not as it was left; remove {path.parent} to start over")
         self._file.truncate(size)
@@ -151,32 +165,32 @@ class GrowingRows:
 
     def append(self, values: np.ndarray) -> None:
         """Adds rows (n, width)."""
-        if self._file is None:
-            self._blocks.append(np.asarray(values, np.float32))
-            return
-        try:
+        with _named(self.path):
             self._file.write(np.ascontiguousarray(values, np.float32).data)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def flush(self) -> None:
         """Writes out what is buffered."""
-        if self._file is not None:
-            try:
-                self._file.flush()
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(self.path)) from error
+        with _named(self.path):
+            self._file.flush()
 
     def all(self) -> np.ndarray:
-        """Every row, (n, width); of a file a memory map."""
+        """Every row, (n, width), one at least: of a file a memory map.
+
+        In memory it is a view, to let go of before more rows are appended.
+        """
         self.flush()
-        if self.path is None:
-            rows = np.concatenate([np.empty((0, self.width), np.float32), *self._blocks])
-            self._blocks = [rows]
-            return rows
-        if not self.path.stat().st_size:
-            return np.empty((0, self.width), np.float32)
+        if isinstance(self._file, io.BytesIO):
+            return np.frombuffer(self._file.getbuffer(), np.float32).reshape(-1, self.width)
         return np.memmap(self.path, np.float32, "r").reshape(-1, self.width)
+
+
+@contextlib.contextmanager
+def _named(path: Path | None) -> Iterator[None]:
+    """An OSError of what is done to a file names it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _reserve(path: Path) -> None:
@@ -185,9 +199,9 @@ def _reserve(path: Path) -> None:
         with path.open("r+b") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            except OSError as error:
+            except OSError:
                 path.unlink()
-                raise OSError(error.errno, error.strerror, str(path)) from error
+                raise
 
 
 def open_hdf5(path: Path) -> h5py.File:

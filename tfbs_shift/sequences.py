@@ -8,6 +8,7 @@ IUPAC ambiguity letters. One-hot arrays have one channel a letter, and an unknow
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ UNKNOWN = 4
 _AMBIGUOUS = "NRYSWKMBDHV"
 _COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
 _BAD = 255
+_PAIRS = 1024
+"""Pairs of strands compared at once."""
 
 
 def _check_alphabet(alphabet: str) -> str:
@@ -164,6 +167,41 @@ def reverse_complement_codes(codes: np.ndarray, alphabet: str = ACGT) -> np.ndar
     """
     swap = [alphabet.index(_COMPLEMENT[letter]) for letter in _check_alphabet(alphabet)]
     return np.array([*swap, UNKNOWN], np.uint8)[np.asarray(codes)[..., ::-1]]
+
+
+def first_unpaired(x: Any, y: Any, *, step: int = 1) -> int | None:
+    """The first row whose partner, half of all rows later, is not its other strand.
+
+    Args:
+        x: codes (2n, L) in A, C, G, T, or one-hot (2n, L, 4) in A, C, G, T or A, G, C, T. It need
+            only have a length and be sliced, and is read a block at a time.
+        y: (2n, ...) labels, likewise; those of partners must be the same.
+        step: 1: compare every row; k: every k-th one.
+
+    Returns:
+        A row in 0..n - 1; None: n + i is the reverse complement of i, with its labels, for all i.
+
+    Raises:
+        InputError: an odd number of rows.
+
+    >>> first_unpaired(encode(["AAC", "AAA", "GTT", "TTA"]), np.zeros(4))
+    1
+    """
+    half, odd = divmod(len(x), 2)
+    if odd:
+        raise InputError(f"{len(x)} examples are no pairs of strands")
+    for begin in range(0, half, _PAIRS * step):
+        end = min(begin + _PAIRS * step, half)
+        rows, partners = slice(begin, end, step), slice(half + begin, half + end, step)
+        block = np.asarray(x[rows])
+        # One-hot: in either order of channels the complement of channel i is channel 3 - i.
+        other = reverse_complement_codes(block) if block.ndim == 2 else block[:, ::-1, ::-1]
+        pairs = ((other, np.asarray(x[partners])), (np.asarray(y[rows]), np.asarray(y[partners])))
+        differs = [(a != b).reshape(len(a), -1).any(axis=1) for a, b in pairs]
+        unpaired = np.flatnonzero(differs[0] | differs[1])
+        if len(unpaired):
+            return begin + int(unpaired[0]) * step
+    return None
 
 
 def dinucleotide_shuffle(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

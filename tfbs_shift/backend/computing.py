@@ -9,11 +9,15 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from tfbs_shift.errors import InputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 Tensor = Any
 Variable = Any
@@ -90,6 +94,33 @@ def keep_freed_memory() -> None:
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def one_hot_dataset(
+    epoch: Callable[[], Iterator[tuple[np.ndarray, ...]]],
+    columns: Sequence[Any],
+    table: np.ndarray,
+    count: int | None,
+) -> tf.data.Dataset:
+    """A dataset of batches (x, y), one-hot (B, W, 4) and labels (B, K), whatever the backend is.
+
+    Args:
+        epoch: makes an iterator of batches of codes (B, W) and labels (B, K), once an epoch.
+        columns: what they are batches of, (N, W) and (N, K): their widths and types.
+        table: (5, 4), what each code becomes.
+        count: batches an epoch; None: not known.
+    """
+    import tensorflow as tf
+
+    keep_freed_memory()
+    signature = tuple(tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in columns)
+    letters = tf.constant(table)
+    dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
+    dataset = dataset.map(lambda codes, y: (tf.gather(letters, tf.cast(codes, tf.int32)), y))
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    if count is None:
+        return dataset
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
 
 
 @contextlib.contextmanager

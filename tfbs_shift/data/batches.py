@@ -67,8 +67,8 @@ def batches(
         count = len(columns[0])
         numbers = _shard(order.permutation(count) if shuffle else np.arange(count), shard)
         for first in range(skipped, len(numbers), batch_size):
-            some = numbers[first : first + batch_size]
-            yield tuple(column[some] for column in columns)
+            rows = numbers[first : first + batch_size]
+            yield tuple(column[rows] for column in columns)
         return
     block = block_rows(columns)
     width = sum(math.prod(column.shape[1:]) for column in columns)

@@ -94,18 +94,18 @@ def _columns_of(item: str, names: Sequence[str] | None, count: int) -> list[int]
             raise InputError(f"labels {item!r}: want columns 0..{count - 1}, first before last")
         return list(range(first, last + 1))
     parts = item.lower().split("|")
-    found = []
+    matching = []
     for column, name in enumerate(names or ()):
         fields = name.lower().split("|")
         if fields[: len(parts)] == parts or (len(parts) == 1 and fields[1:2] == parts):
-            found.append(column)
-    if not found:
+            matching.append(column)
+    if not matching:
         known = "such as K562|CTCF|None" if names else "none known for this file"
         raise InputError(
             f"labels {item!r}: no such column; want numbers, ranges such as "
             f"{TRANSCRIPTION_FACTORS}, dnase, tf, histone, all, or names, {known}"
         )
-    return found
+    return matching
 
 
 def read_mat(path: Path, labels: str | Sequence[int] | None = None) -> Examples:
@@ -120,13 +120,13 @@ def read_mat(path: Path, labels: str | Sequence[int] | None = None) -> Examples:
         InputError: not such a file, damaged, arrays that do not fit, a base that is no one-hot.
     """
     arrays = mat_arrays(path)
-    found = [name for name in arrays if name.endswith("xdata")]
-    if len(found) != 1 or f"{found[0][:-5]}data" not in arrays:
+    sets = [name for name in arrays if name.endswith("xdata")]
+    if len(sets) != 1 or f"{sets[0][:-5]}data" not in arrays:
         raise InputError(
             f"{path}: its arrays are {', '.join(arrays) or 'none'}; want one pair such as "
             "trainxdata and traindata"
         )
-    x, y = arrays[found[0]], arrays[f"{found[0][:-5]}data"]
+    x, y = arrays[sets[0]], arrays[f"{sets[0][:-5]}data"]
     if len(x.shape) != 3 or x.shape[1] != 4 or len(y.shape) != 2 or x.shape[2] != y.shape[1]:
         raise InputError(
             f"{path}: {x.name} {x.shape} and {y.name} {y.shape}: want (length, 4, N) and "
@@ -136,8 +136,8 @@ def read_mat(path: Path, labels: str | Sequence[int] | None = None) -> Examples:
         raise InputError(f"{path}: {x.name} {x.shape}: no sequences in it")
     names = label_names()
     known = names if y.shape[0] == len(names) else None
-    wanted = labels if labels is not None else default_labels(y.shape[0])
-    columns = select_labels(wanted, known, y.shape[0])
+    selection = labels if labels is not None else default_labels(y.shape[0])
+    columns = select_labels(selection, known, y.shape[0])
     return Examples(
         _Codes(path, x),
         _Labels(path, y, columns),

@@ -121,14 +121,7 @@ class Examples:
         if odd or not half:
             return False
         step = 1 if rows is None else max(1, half // rows)
-        for begin in range(0, half, 1024 * step):
-            some = np.arange(begin, min(half, begin + 1024 * step), step)
-            ahead, back = self.codes[some], self.codes[some + half]
-            if not np.array_equal(sequences.reverse_complement_codes(ahead), back):
-                return False
-            if not np.array_equal(self.labels[some], self.labels[some + half]):
-                return False
-        return True
+        return sequences.first_unpaired(self.codes, self.labels, step=step) is None
 
     def negatives(self) -> str | None:
         """What class 0 of two is: "shuffled" from class 1, or "genomic"; None where not known.
@@ -144,19 +137,20 @@ class Examples:
         bound = np.asarray(self.labels)[:, 1] == 1
         if bound.all() or not bound.any():
             return None
-        originals = {count for count, one in zip(counts, bound, strict=True) if one}
-        found = [count in originals for count, one in zip(counts, bound, strict=True) if not one]
-        return "shuffled" if np.mean(found) > 0.02 else "genomic"
+        labelled = list(zip(counts, bound, strict=True))
+        originals = {count for count, is_bound in labelled if is_bound}
+        shuffled = [count in originals for count, is_bound in labelled if not is_bound]
+        return "shuffled" if np.mean(shuffled) > 0.02 else "genomic"
 
     def checksum(self) -> str:
         """A line that tells these examples from others: SHA-256 of all, or of some in a file."""
-        some: Any = slice(None)
+        rows: Any = slice(None)
         what = "sha256"
         if self.in_file:
             count = len(self)
-            some = np.unique(np.append(np.arange(min(_FEW, count)), np.arange(count)[-_FEW:]))
+            rows = np.unique(np.append(np.arange(min(_FEW, count)), np.arange(count)[-_FEW:]))
             what = f"sha256 of the first and last {_FEW}"
-        digest = hashlib.sha256(self.codes[some].tobytes() + self.labels[some].tobytes())
+        digest = hashlib.sha256(self.codes[rows].tobytes() + self.labels[rows].tobytes())
         return f"{what} {digest.hexdigest()[:16]}"
 
     def as_dataset(
@@ -181,32 +175,23 @@ class Examples:
             shard: (i, n): only part i of n disjoint parts, for several workers; with ``shuffle``
                 all must have the same seed.
         """
-        import tensorflow as tf
-
         from tfbs_shift.backend import computing
 
-        computing.keep_freed_memory()
         columns = (self.codes, self.labels)
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         epochs = itertools.count()
-        table = tf.constant(sequences.one_hot(np.arange(sequences.UNKNOWN + 1), alphabet))
 
         def epoch() -> Iterator[tuple[np.ndarray, ...]]:
             return batches(
                 columns, batch_size, shuffle=shuffle, seed=seed, epoch=next(epochs), shard=shard
             )
 
-        signature = tuple(
-            tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in columns
-        )
-        dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
-        dataset = dataset.map(lambda codes, y: (tf.gather(table, tf.cast(codes, tf.int32)), y))
-        dataset = dataset.prefetch(tf.data.AUTOTUNE)
+        count: int | None = math.ceil(len(range(shard[0], len(self), shard[1])) / batch_size)
         if self.in_file and shard[1] > 1:  # the last, smaller block falls to any of the shards
-            return dataset
-        count = math.ceil(len(range(shard[0], len(self), shard[1])) / batch_size)
-        return dataset.apply(tf.data.experimental.assert_cardinality(count))
+            count = None
+        table = sequences.one_hot(np.arange(sequences.UNKNOWN + 1), alphabet)
+        return computing.one_hot_dataset(epoch, columns, table, count)
 
 
 class OneHot:

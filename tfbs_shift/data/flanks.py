@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -29,7 +28,7 @@ from tfbs_shift.data.deepsea import label_names, read_mat
 from tfbs_shift.data.examples import Examples
 from tfbs_shift.data.genomes import Genome, read_bed
 from tfbs_shift.errors import InputError
-from tfbs_shift.files import replacing
+from tfbs_shift.files import Workspace, replacing
 
 GRID = 200
 """bp between windows, from position 0 of each chromosome."""
@@ -66,7 +65,9 @@ def extend(
     row, without its flanks, equals the row of the ``.mat``, base by base. A row that is found
     nowhere, or in several places whose flanks differ, gets unknown flanks and is masked.
 
-    Interrupted, the same call goes on after the rows that are written (it searches again).
+    Interrupted, the same call goes on after the rows that are recorded, every few seconds, in a
+    hidden folder beside ``out`` (it searches again). That takes as much room as ``out``, until it
+    is copied there.
 
     Args:
         mat: the ``.mat``; rows of a length that 200 divides.
@@ -86,26 +87,39 @@ def extend(
         raise InputError(f"flank {flank}: must be 0 bp or more")
     if examples.length % GRID:
         raise InputError(f"{mat}: {examples.length} bp; want a multiple of {GRID}, DeepSEA's grid")
-    work = _Work.open(out, examples, flank, [mat, fasta, *([positions] if positions else [])])
     genome = Genome(fasta)
     hashes = _row_hashes(examples.codes, progress)
     places, chromosomes = _search(genome, examples.length, flank, hashes, progress)
     del hashes
     if not len(places.start):
-        work.path.unlink()
         raise InputError(f"{mat}: none of its {len(examples)} rows is in {fasta}")
-    hints, said = None, ""
+    hints, message = None, ""
     if positions is not None:
-        hints, said = _hints(positions, examples, places, genome)
-    with tqdm(total=len(examples), initial=work.done, desc="extend", unit="row", unit_scale=True,
+        hints, message = _hints(positions, examples, places, genome)
+    sources = [mat, fasta, *([positions] if positions else [])]
+    facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sources]
+    made_from = json.dumps([stored.FORMAT, flank, facts])
+    count, length, labels = len(examples), examples.length + 2 * flank, examples.labels.shape[1]
+    work = Workspace(out.with_name(f".{out.name}.partial"), made_from)
+    columns = {
+        name: work.array(name, shape, dtype)
+        for name, (shape, dtype) in stored.layout(count, length, labels).items()
+    }
+    with tqdm(total=count, initial=work.done, desc="extend", unit="row", unit_scale=True,
               disable=not progress) as bar:  # fmt: skip
-        for begin in range(work.done, len(examples), _ROWS):
-            rows = slice(begin, min(begin + _ROWS, len(examples)))
+        for begin in range(work.done, count, _ROWS):
+            rows = slice(begin, min(begin + _ROWS, count))
             hint = None if hints is None else Hints(*(column[rows] for column in hints))
             block = _placed(examples.codes[rows], rows, places, chromosomes, flank, hint)
-            work.write(rows, block, examples.labels[rows])
+            _fill(columns, rows, block, examples.labels[rows])
+            work.record(rows.stop, last=rows.stop == count)
             bar.update(rows.stop - rows.start)
-    return Found(work.finish(places), said)
+    _list_unplaced(out.with_suffix(".unplaced.tsv"), columns["status"], places)
+    names = label_names()
+    names = names if labels == len(names) else [""] * labels
+    counts = stored.write_stored(out, columns, length, names, places.names, made_from)
+    work.remove()
+    return Found(counts, message)
 
 
 # ---- where the rows are ----
@@ -189,15 +203,15 @@ def _search(
     genome: Genome, length: int, flank: int, hashes: np.ndarray, progress: bool
 ) -> tuple[Places, Chromosomes]:
     """All grid windows, of both strands, whose hash is that of a row."""
-    wanted, group = np.unique(hashes, return_inverse=True)
+    distinct, group = np.unique(hashes, return_inverse=True)
     # Most windows are no row: a table of the upper bits spares them the search.
     table = np.zeros(2**26, bool)
-    table[wanted >> np.uint64(38)] = True
+    table[distinct >> np.uint64(38)] = True
     unknown = _window_hashes(np.full((1, length), sequences.UNKNOWN, np.uint8))[0]
     tiles, margin = length // GRID, length + flank
     before = tiles // 2 * GRID
     chromosomes: dict[int, np.ndarray] = {}
-    found: list[tuple[np.ndarray, ...]] = []
+    hits: list[tuple[np.ndarray, ...]] = []
     bar = tqdm(total=sum(genome.lengths.values()), unit="bp", unit_scale=True, desc="genome",
                disable=not progress)  # fmt: skip
     with bar:
@@ -209,32 +223,72 @@ def _search(
             first = margin - before
             grid = codes[first : first + (count + tiles - 1) * GRID].reshape(-1, GRID)
             for reverse, windows in enumerate(_strand_hashes(grid, count)):
-                at = np.flatnonzero(table[windows >> np.uint64(38)] & (windows != unknown))
-                place = np.searchsorted(wanted, windows[at])
-                hit = wanted[np.minimum(place, len(wanted) - 1)] == windows[at]
-                at, place = at[hit], place[hit]
-                if len(at):
+                cells = np.flatnonzero(table[windows >> np.uint64(38)] & (windows != unknown))
+                groups = np.searchsorted(distinct, windows[cells])
+                hit = distinct[np.minimum(groups, len(distinct) - 1)] == windows[cells]
+                cells, groups = cells[hit], groups[hit]
+                if len(cells):
                     chromosomes[index] = codes
-                    which = np.full(len(at), index, np.int32)
-                    strand = np.full(len(at), bool(reverse))
-                    found.append((place, which, at * GRID - before, strand))
+                    chrom = np.full(len(cells), index, np.int32)
+                    strand = np.full(len(cells), bool(reverse))
+                    hits.append((groups, chrom, cells * GRID - before, strand))
             bar.update(size)
     empty = [np.zeros(0, dtype) for dtype in (np.int64, np.int32, np.int64, np.bool_)]
-    columns = [np.concatenate(parts) for parts in zip(empty, *found, strict=True)]
+    columns = [np.concatenate(parts) for parts in zip(empty, *hits, strict=True)]
     order = np.argsort(columns[0], kind="stable")
-    place, chrom, start, strand = (column[order] for column in columns)
-    begin = np.searchsorted(place, np.arange(len(wanted) + 1))
+    groups, chrom, start, strand = (column[order] for column in columns)
+    begin = np.searchsorted(groups, np.arange(len(distinct) + 1))
     return Places(group, begin, chrom, start, strand, list(genome.lengths)), chromosomes
 
 
 class _Block(NamedTuple):
-    """Some rows as they are written."""
+    """Rows as they are written: codes, not yet packed, and the columns of the same names."""
 
     codes: np.ndarray
     chrom: np.ndarray
     start: np.ndarray
     strand: np.ndarray
     status: np.ndarray
+
+
+class _Candidates(NamedTuple):
+    """Places where rows of a block may be, those of one row together."""
+
+    row: np.ndarray
+    """int64: index in the block"""
+    chrom: np.ndarray
+    start: np.ndarray
+    reverse: np.ndarray
+    hinted: np.ndarray
+    """bool: a positions file names it"""
+
+    def take(self, which: np.ndarray) -> _Candidates:
+        """Those at indices, or where a mask is true."""
+        return _Candidates(*(column[which] for column in self))
+
+
+def _candidates(
+    rows: slice, places: Places, chromosomes: Chromosomes, hint: Hints | None
+) -> _Candidates:
+    """The first places of each row; before them, on either strand, the one that a hint names."""
+    counts = places.counts(rows)
+    compared = np.minimum(counts, _MOST_PLACES)
+    row = np.repeat(np.arange(len(counts)), compared)
+    at = np.arange(len(row)) + np.repeat(
+        places.begin[places.group[rows]] - (compared.cumsum() - compared), compared
+    )
+    hinted = np.zeros(len(row), bool)
+    on_grid = _Candidates(row, places.chrom[at], places.start[at], places.reverse[at], hinted)
+    if hint is None:
+        return on_grid
+    named = np.flatnonzero((counts > 1) & np.isin(hint.chrom, list(chromosomes)))
+    twice = np.concatenate([named, named])
+    strands = np.repeat([False, True], len(named))
+    from_hint = _Candidates(
+        twice, hint.chrom[twice], hint.start[twice], strands, np.ones(len(twice), bool)
+    )
+    both = _Candidates(*map(np.concatenate, zip(from_hint, on_grid, strict=True)))
+    return both.take(np.argsort(both.row, kind="stable"))
 
 
 def _placed(
@@ -247,43 +301,25 @@ def _placed(
 ) -> _Block:
     """Compares rows with their places, and takes the flanks from the one that is chosen."""
     count, length = codes.shape
-    many = places.counts(rows)
-    few = np.minimum(many, _MOST_PLACES)
-    row = np.repeat(np.arange(count), few)
-    at = np.arange(len(row)) + np.repeat(
-        places.begin[places.group[rows]] - (few.cumsum() - few), few
-    )
-    chrom, start, reverse = places.chrom[at], places.start[at], places.reverse[at]
-    hinted = np.zeros(len(row), bool)
-    if hint is not None:  # the place that it names is compared first, on either strand
-        named = np.flatnonzero((many > 1) & np.isin(hint.chrom, list(chromosomes)))
-        row = np.concatenate([named, named, row])
-        chrom = np.concatenate([hint.chrom[named], hint.chrom[named], chrom])
-        start = np.concatenate([hint.start[named], hint.start[named], start])
-        strands = np.repeat([False, True], len(named))
-        reverse = np.concatenate([strands, reverse])
-        hinted = np.concatenate([np.ones(2 * len(named), bool), hinted])
-        order = np.argsort(row, kind="stable")
-        row, chrom, start, reverse, hinted = (
-            column[order] for column in (row, chrom, start, reverse, hinted)
-        )
+    candidates = _candidates(rows, places, chromosomes, hint)
+    _, chrom, start, reverse, _ = candidates
     windows = _windows(chromosomes, chrom, start, reverse, length, flank)
-    exact = (windows[:, flank : flank + length] == codes[row]).all(axis=1)
-    row, chrom, start, reverse, hinted, windows = (
-        column[exact] for column in (row, chrom, start, reverse, hinted, windows)
-    )
-    some, chosen = np.unique(row, return_index=True)
+    exact = (windows[:, flank : flank + length] == codes[candidates.row]).all(axis=1)
+    windows = windows[exact]
+    row, chrom, start, reverse, hinted = candidates.take(exact)
+    present, chosen = np.unique(row, return_index=True)
     first = np.zeros(count, np.int64)
-    first[some] = chosen
+    first[present] = chosen
     differs = np.bincount(row[(windows != windows[first[row]]).any(axis=1)], minlength=count) > 0
     matches = np.bincount(row[~hinted], minlength=count)
     by_hint = np.zeros(count, bool)
-    by_hint[some] = hinted[chosen]
+    by_hint[present] = hinted[chosen]
+    too_many = places.counts(rows) > _MOST_PLACES  # not all were compared
 
     status = np.full(count, _NOWHERE, np.uint8)
-    status[some] = _SAME_FLANKS
-    status[differs | ((matches > 0) & (many > _MOST_PLACES))] = _SEVERAL
-    status[(matches == 1) & (many <= _MOST_PLACES)] = _PLACED
+    status[present] = _SAME_FLANKS
+    status[differs | ((matches > 0) & too_many)] = _SEVERAL
+    status[(matches == 1) & ~too_many] = _PLACED
     status[by_hint & (status != _PLACED)] = _BY_POSITION
     keep = stored.PLACED[status]
     block = _Block(
@@ -349,11 +385,13 @@ def _hints(
     rows = count // 2 if examples.paired_strands(rows=64) else count
     sure = np.flatnonzero(places.counts(slice(0, rows)) == 1)
     at = places.begin[places.group[sure]]
-    keys, wanted = (_key(*pair) for pair in ((chrom, start), (places.chrom[at], places.start[at])))
+    keys, sure_keys = (
+        _key(*pair) for pair in ((chrom, start), (places.chrom[at], places.start[at]))
+    )
     order = np.argsort(keys, kind="stable")
-    line = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    there = keys[order][line] == wanted
-    offsets, votes = np.unique(order[line[there]] - sure[there], return_counts=True)
+    line = np.minimum(np.searchsorted(keys[order], sure_keys), len(keys) - 1)
+    agrees = keys[order][line] == sure_keys
+    offsets, votes = np.unique(order[line[agrees]] - sure[agrees], return_counts=True)
     best = int(votes.max()) if len(votes) else 0
     if 2 * best <= len(sure):
         return None, (
@@ -390,71 +428,27 @@ def _key(chrom: np.ndarray, start: np.ndarray) -> np.ndarray:
     return chrom.astype(np.int64) * 2**40 + start
 
 
-# ---- the file that is written ----
+# ---- the files that are written ----
 
 
-class _Work:
-    """The file under a temporary name, and how far it is filled."""
+def _fill(
+    columns: Mapping[str, np.ndarray], rows: slice, block: _Block, labels: np.ndarray
+) -> None:
+    """Puts a block into its rows of the columns of :func:`tfbs_shift.data.stored.layout`."""
+    columns["codes"][rows] = stored.pack(block.codes)
+    columns["labels"][rows] = np.packbits(labels, axis=1)
+    for name in ("chrom", "start", "strand", "status"):
+        columns[name][rows] = getattr(block, name)
 
-    def __init__(self, out: Path, fingerprint: list):
-        self.out = out
-        self.path = out.with_name(f".{out.stem}.partial{out.suffix}")
-        self.progress = self.path.with_suffix(".json")
-        self.fingerprint = fingerprint
-        self.done = 0
 
-    @classmethod
-    def open(cls, out: Path, examples: Examples, flank: int, sources: list[Path]) -> _Work:
-        """A new file, or that of an interrupted call with the same sources."""
-        facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sources]
-        work = cls(out, json.loads(json.dumps([stored.FORMAT, flank, facts])))
-        if work.path.exists() and work.progress.exists():
-            try:
-                progress = json.loads(work.progress.read_text())
-                if progress["fingerprint"] == work.fingerprint:
-                    work.done = int(progress["rows"])
-                    return work
-            except (ValueError, KeyError, TypeError):  # damaged: start over
-                pass
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work.progress.unlink(missing_ok=True)
-        names = label_names()
-        count = examples.labels.shape[1]
-        if count != len(names):
-            names = [""] * count
-        stored.create(work.path, len(examples), examples.length + 2 * flank, names)
-        return work
-
-    def write(self, rows: slice, block: _Block, labels: np.ndarray) -> None:
-        """Fills some rows; what is written before this returns is not lost."""
-        with h5py.File(self.path, "r+") as file:
-            file["codes"][rows] = stored.pack(block.codes)
-            file["labels"][rows] = np.packbits(labels, axis=1)
-            for name in ("chrom", "start", "strand", "status"):
-                file[name][rows] = getattr(block, name)
-        with replacing(self.progress) as path:
-            path.write_text(json.dumps({"fingerprint": self.fingerprint, "rows": rows.stop}))
-
-    def finish(self, places: Places) -> dict[str, int]:
-        """Writes what is left to say, and gives the file its name."""
-        with h5py.File(self.path, "r+") as file:
-            status = file["status"][:]
-            counts = dict(
-                zip(stored.STATUS, np.bincount(status, minlength=len(stored.STATUS)).tolist(),
-                    strict=True)
-            )  # fmt: skip
-            file.attrs["chromosomes"] = np.array(places.names, h5py.string_dtype())
-            file.attrs["made_from"] = json.dumps(self.fingerprint)
-            file.attrs["counts"] = json.dumps(counts)
-        with replacing(self.out.with_suffix(".unplaced.tsv")) as path, path.open("w") as table:
-            table.write("row\tstatus\tplaces\tfirst_places\n")
-            for row in np.flatnonzero(~stored.PLACED[status]).tolist():
-                begin, end = places.begin[places.group[row]], places.begin[places.group[row] + 1]
-                where = ",".join(
-                    f"{places.names[places.chrom[i]]}:{places.start[i]}({'+-'[int(places.reverse[i])]})"
-                    for i in range(begin, min(end, begin + 5))
-                )
-                table.write(f"{row}\t{stored.STATUS[status[row]]}\t{end - begin}\t{where}\n")
-        self.path.replace(self.out)
-        self.progress.unlink(missing_ok=True)
-        return counts
+def _list_unplaced(path: Path, status: np.ndarray, places: Places) -> None:
+    """The rows that are masked, and the first of the places that each has."""
+    with replacing(path) as temporary, temporary.open("w") as table:
+        table.write("row\tstatus\tplaces\tfirst_places\n")
+        for row in np.flatnonzero(~stored.PLACED[status]).tolist():
+            begin, end = places.begin[places.group[row]], places.begin[places.group[row] + 1]
+            where = ",".join(
+                f"{places.names[places.chrom[i]]}:{places.start[i]}({'+-'[int(places.reverse[i])]})"
+                for i in range(begin, min(end, begin + 5))
+            )
+            table.write(f"{row}\t{stored.STATUS[status[row]]}\t{end - begin}\t{where}\n")

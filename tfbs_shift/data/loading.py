@@ -86,10 +86,10 @@ def load(
         raise InputError(f"split {split!r}: want one of {', '.join(SPLITS)}")
     parts = _parts(path)
     held_out = "valid" in parts or split == "test"
-    wanted = split if held_out else "train"
-    if wanted not in parts:
-        raise InputError(f"{path}: no {wanted} set in it, only {', '.join(parts)}")
-    examples = _read(parts[wanted], path, labels=labels, length=length, flank=flank)
+    part = split if held_out else "train"
+    if part not in parts:
+        raise InputError(f"{path}: no {part} set in it, only {', '.join(parts)}")
+    examples = _read(parts[part], path, labels=labels, length=length, flank=flank)
     if held_out:
         return examples
     if examples.in_file:  # a random tenth of a file that is read in order would be read in pieces
@@ -141,13 +141,11 @@ def _folder(path: Path) -> dict[str, Callable[..., Examples]]:
     parts: dict[str, Callable[..., Examples]] = {}
     for kinds, read in _READERS:
         for split, stems in _STEMS.items():
-            found = [f for f in files if _suffix(f) in kinds and _bare(f).stem in stems]
-            if len(found) > 1:
-                raise InputError(
-                    f"{path}: both {found[0].name} and {found[1].name} could be its {split} set: "
-                    "keep one"
-                )
-            for file in found:
+            matching = [f for f in files if _suffix(f) in kinds and _bare(f).stem in stems]
+            if len(matching) > 1:
+                names = " and ".join(file.name for file in matching[:2])
+                raise InputError(f"{path}: both {names} could be its {split} set: keep one")
+            for file in matching:
                 parts[split] = partial(read, file)
         if parts:
             return parts

@@ -97,11 +97,13 @@ def mat_arrays(path: Path) -> dict[str, Hdf5Array | Mat5Array]:
     """
     if h5py.is_hdf5(path):
         items = open_hdf5(path).items()
-        found = {name: item for name, item in items if isinstance(item, h5py.Dataset) and item.ndim}
-        for name, item in found.items():
+        datasets = {
+            name: item for name, item in items if isinstance(item, h5py.Dataset) and item.ndim
+        }
+        for name, item in datasets.items():
             if item.dtype not in (np.uint8, np.int8, np.bool_):
                 raise InputError(f"{path}: {name}: {item.dtype} values; want uint8")
-        return {name: Hdf5Array(path, item) for name, item in found.items()}
+        return {name: Hdf5Array(path, item) for name, item in datasets.items()}
     try:
         return {array.name: array for array in _mat5_arrays(path)}
     except (zlib.error, struct.error, EOFError) as error:

@@ -5,17 +5,13 @@ The paper's "we exclude slices that would interfere with the motif" (section 2.2
 
 from __future__ import annotations
 
-import io
 import re
-from importlib import resources
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from Bio import motifs
+from Bio.motifs.jaspar import Motif
 
-from tfbs_shift import sequences
 from tfbs_shift.data.examples import Examples
+from tfbs_shift.data.matrices import as_table, read_matrix
 from tfbs_shift.errors import InputError
 from tfbs_shift.windows import WindowRange
 
@@ -71,45 +67,12 @@ def protected_spans(
     raise InputError(f"protect {what!r}: want summit, summit:K, motif or START-END")
 
 
-def read_matrix(name: str) -> Any:
-    """A motif of Biopython's: by name of those in the package, or from ``FILE`` or ``FILE:NAME``.
-
-    Raises:
-        InputError: no such file or matrix, several in a file and none named, or not this format.
-    """
-    path, _, wanted = name.rpartition(":")
-    if Path(name).expanduser().is_file():
-        path, wanted = name, ""
-    if path:
-        file = Path(path).expanduser()
-        if not file.is_file():
-            raise InputError(f"{path}: no such file")
-        text = file.read_text(encoding="utf-8", errors="replace")
-    else:
-        text = (resources.files("tfbs_shift.data") / "motifs.jaspar").read_text()
-    source = path or "the matrices of the package"
-    try:
-        found = list(motifs.parse(io.StringIO(text), "jaspar"))
-    except (ValueError, KeyError, IndexError, AttributeError) as error:
-        raise InputError(f"{source}: not in JASPAR's format ({error})") from error
-    known = ", ".join(f"{one.name} ({one.matrix_id})" for one in found) or "none"
-    if wanted:
-        found = [
-            one for one in found
-            if wanted.upper() in ((one.name or "").upper(), (one.matrix_id or "").upper())
-        ]  # fmt: skip
-    if len(found) != 1:
-        number = "no such matrix" if not found else "several such matrices"
-        raise InputError(f"motif {name}: {number} in {source}; it has {known}: name one")
-    return found[0]
-
-
-def best_hits(codes: np.ndarray, motif: Any, windows: WindowRange) -> np.ndarray:
+def best_hits(codes: np.ndarray, motif: Motif, windows: WindowRange) -> np.ndarray:
     """Where a matrix fits best, by log-odds on either strand, among places some window holds.
 
     Args:
         codes: ``uint8`` (N, W).
-        motif: as :func:`read_matrix` gives it; its log-odds are against equal shares of bases.
+        motif: counts of bases; its log-odds are against equal shares of bases.
         windows: the windows.
 
     Returns:
@@ -119,17 +82,17 @@ def best_hits(codes: np.ndarray, motif: Any, windows: WindowRange) -> np.ndarray
     Raises:
         InputError: the matrix is longer than the window.
     """
-    matrix = motif.counts.normalize(pseudocounts=_PSEUDOCOUNT).log_odds()
-    table = np.array([matrix[base] for base in sequences.ACGT]).T  # (width, 4)
+    table = as_table(motif.counts.normalize(pseudocounts=_PSEUDOCOUNT).log_odds())
     width = len(table)
     if width > windows.window:
         raise InputError(f"motif {motif.name}: {width} bp, longer than the window {windows.window}")
     first, end = windows.first, windows.last + windows.window
     places = end - first - width + 1
     score = np.full((2, len(codes), places), 0.0)
-    for strand, one in enumerate((table, table[::-1, ::-1])):  # the complement of code i is 3 - i
-        known = np.concatenate([one, np.full((width, 1), -np.inf)], axis=1)
-        for i, row in enumerate(known):
+    # The complement of code i is 3 - i.
+    for strand, scores in enumerate((table, table[::-1, ::-1])):
+        unknown = np.full((width, 1), -np.inf)
+        for i, row in enumerate(np.concatenate([scores, unknown], axis=1)):
             score[strand] += row[codes[:, first + i : first + i + places]]
     best = score.max(axis=0)
     at = np.where(np.isfinite(best).any(axis=1), best.argmax(axis=1), (places - 1) // 2) + first

@@ -210,11 +210,11 @@ def _check_names(rows: list[Row], names: list[str]) -> None:
 
 def _intervals(names: list[str], length: int) -> Intervals | None:
     """Coordinates from the names, or None if any name has none that fits the length."""
-    found = [match for match in map(_COORDINATES.match, names) if match]
-    if len(found) < len(names):
+    matches = [match for match in map(_COORDINATES.match, names) if match]
+    if len(matches) < len(names):
         return None
-    chrom = np.array([match[1] for match in found])
-    start, end = (np.array([int(match[i]) for match in found], np.int64) for i in (2, 3))
+    chrom = np.array([match[1] for match in matches])
+    start, end = (np.array([int(match[i]) for match in matches], np.int64) for i in (2, 3))
     one_based = end - start + 1 == length  # inclusive ends
     if not (one_based | (end - start == length)).all():
         return None

@@ -18,7 +18,8 @@ piece of 400 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -29,7 +30,7 @@ from tfbs_shift.data.columns import FileColumn
 from tfbs_shift.data.deepsea import default_labels, described, select_labels
 from tfbs_shift.data.examples import Examples, Intervals
 from tfbs_shift.errors import InputError
-from tfbs_shift.files import open_hdf5
+from tfbs_shift.files import open_hdf5, replacing
 
 FORMAT = "tfbs_shift examples 1"
 
@@ -63,28 +64,63 @@ def unpack(packed: np.ndarray, length: int) -> np.ndarray:
     return _TRIPLETS[packed].reshape(len(packed), 3 * packed.shape[1])[:, :length]
 
 
-def create(path: Path, count: int, length: int, label_names: Sequence[str]) -> None:
-    """A file of ``count`` empty rows, its room on the disk taken."""
-    with h5py.File(path, "w") as file:
-        file.attrs.update(format=FORMAT, length=length, labels=len(label_names))
+def layout(count: int, length: int, labels: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and type of each array with a row an example.
+
+    Args:
+        count: rows, N.
+        length: bp of each, W.
+        labels: labels of each, K.
+    """
+    return {
+        "codes": ((count, -(-length // 3)), np.uint8),
+        "labels": ((count, -(-labels // 8)), np.uint8),
+        "chrom": ((count,), np.int32),
+        "start": ((count,), np.int64),
+        "strand": ((count,), np.uint8),
+        "status": ((count,), np.uint8),
+    }
+
+
+def write_stored(
+    path: Path,
+    columns: Mapping[str, np.ndarray],
+    length: int,
+    label_names: Sequence[str],
+    chromosomes: Sequence[str],
+    made_from: str,
+) -> dict[str, int]:
+    """Writes such a file, under a temporary name until it is whole.
+
+    Args:
+        path: the file.
+        columns: the arrays of :func:`layout`, by name.
+        length: bp of each row, W.
+        label_names: K names.
+        chromosomes: what ``chrom`` indexes.
+        made_from: says so.
+
+    Returns:
+        How many rows have each :data:`STATUS`.
+
+    Raises:
+        OSError: no room on the disk.
+    """
+    numbers = np.bincount(columns["status"], minlength=len(STATUS)).tolist()
+    counts = dict(zip(STATUS, numbers, strict=True))
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(
+            format=FORMAT,
+            length=length,
+            labels=len(label_names),
+            chromosomes=np.array(chromosomes, h5py.string_dtype()),
+            made_from=made_from,
+            counts=json.dumps(counts),
+        )
         file["label_names"] = np.array(label_names, h5py.string_dtype())
-        shapes = {
-            "codes": ((-(-length // 3),), np.uint8),
-            "labels": ((-(-len(label_names) // 8),), np.uint8),
-            "chrom": ((), np.int32),
-            "start": ((), np.int64),
-            "strand": ((), np.uint8),
-            "status": ((), np.uint8),
-        }
-        for name, (shape, dtype) in shapes.items():
-            # Allocated now and never moved: rows written later change nothing else in the file, so
-            # that whatever stops the writing leaves a file that opens.
-            layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            layout.set_layout(h5py.h5d.CONTIGUOUS)
-            layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-            space = h5py.h5s.create_simple((count, *shape))
-            kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
-            h5py.h5d.create(file.id, name.encode(), kind, space, layout)
+        for name, values in columns.items():
+            file[name] = values
+    return counts
 
 
 def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Examples:
@@ -110,7 +146,7 @@ def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Exampl
         status, start = file["status"][:], file["start"][:]
         chrom, reverse = file["chrom"][:], file["strand"][:]
         codes = _Codes(path, file["codes"], length)
-        kept_labels = _Labels(file["labels"], columns, count)
+        label_column = _Labels(file["labels"], columns, count)
     except KeyError as error:
         raise InputError(f"{path}: damaged: {error}") from error
     placed = PLACED[np.minimum(status, len(PLACED) - 1)]
@@ -118,7 +154,7 @@ def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Exampl
         raise InputError(f"{path}: none of its {len(placed)} rows was found in the genome")
     examples = Examples(
         codes,
-        kept_labels,
+        label_column,
         Intervals(chromosomes[chrom], start, start + length),
         source=f"{path} ({placed.sum()} of {len(placed)} rows placed)",
         label_names=described(columns, names),

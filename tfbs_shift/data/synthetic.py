@@ -6,14 +6,11 @@ transcription factors (``motifs.jaspar``, see ``motifs.LICENSE.txt``).
 
 from __future__ import annotations
 
-import io
-from importlib import resources
-
 import numpy as np
-from Bio import motifs
 
 from tfbs_shift import sequences
 from tfbs_shift.data.examples import Examples
+from tfbs_shift.data.matrices import as_table, read_matrices
 from tfbs_shift.errors import InputError
 
 # Share of every dinucleotide in the human genome, in percent: rows first base, columns second base,
@@ -21,15 +18,6 @@ from tfbs_shift.errors import InputError
 _DINUCLEOTIDES = np.array(
     [[9.8, 5.0, 7.0, 7.7], [7.3, 5.2, 1.0, 7.0], [5.9, 4.3, 5.2, 5.0], [6.6, 5.9, 7.3, 9.8]]
 )
-
-
-def read_jaspar(text: str) -> dict[str, np.ndarray]:
-    """Matrices in JASPAR's text format: {"MA0079.3 SP1": (width, 4) probabilities A, C, G, T}."""
-    found = {}
-    for motif in motifs.parse(io.StringIO(text), "jaspar"):
-        table = np.array([motif.counts[base] for base in sequences.ACGT], float).T
-        found[f"{motif.matrix_id} {motif.name}"] = table / table.sum(axis=1, keepdims=True)
-    return found
 
 
 def synthetic(positives: int, *, length: int = 101, seed: int = 0, spread: float = 8.0) -> Examples:
@@ -59,12 +47,11 @@ def synthetic(positives: int, *, length: int = 101, seed: int = 0, spread: float
             f"positives {positives}, length {length}: want at least 1 sequence of 30 bp"
         )
     rng = np.random.default_rng(seed)
-    text = (resources.files("tfbs_shift.data") / "motifs.jaspar").read_text()
-    sites = list(read_jaspar(text).items())
+    motifs = [(motif.name, as_table(motif.counts.normalize())) for motif in read_matrices()]
     bound = _background(positives, length, rng)
     codes, names = [], []
     for i, sequence in enumerate(bound):
-        motif, table = sites[rng.integers(len(sites))]
+        factor, table = motifs[rng.integers(len(motifs))]
         site = _draw(table, rng)
         strand = "+-"[rng.integers(2)]
         if strand == "-":
@@ -72,7 +59,7 @@ def synthetic(positives: int, *, length: int = 101, seed: int = 0, spread: float
         start = round((length - len(site)) / 2 + spread * rng.standard_normal())
         start = min(max(start, 0), length - len(site))
         sequence[start : start + len(site)] = site
-        name = f"synthetic_{i}_{motif.split()[1]}_{start}{strand}"
+        name = f"synthetic_{i}_{factor}_{start}{strand}"
         codes += [sequence, sequences.dinucleotide_shuffle(sequence, rng)]
         names += [name, f"{name}_shuf"]
     y = np.tile(np.array([[0, 1], [1, 0]], np.uint8), (positives, 1))

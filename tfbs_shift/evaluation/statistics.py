@@ -11,6 +11,8 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+FEWEST_GROUPS = 5
+"""Groups that are resampled; of fewer, intervals would say more of the draws than of the data."""
 _NUMBERS = 2**22
 """Counts drawn at once."""
 
@@ -63,6 +65,21 @@ def bootstrap(
         )
     interval = found.confidence_interval
     return Intervals(np.atleast_1d(interval.low), np.atleast_1d(interval.high))
+
+
+def resampling_groups(chrom: np.ndarray | None) -> np.ndarray | None:
+    """What to resample, so that neighbours in a genome, which are alike, go together.
+
+    Args:
+        chrom: (N,) chromosome of each example; None: not known.
+
+    Returns:
+        ``chrom``; None, that is to resample examples, where it is not known or has fewer than
+        :data:`FEWEST_GROUPS` chromosomes.
+    """
+    if chrom is None or len(np.unique(chrom)) < FEWEST_GROUPS:
+        return None
+    return np.asarray(chrom)
 
 
 def of_means(

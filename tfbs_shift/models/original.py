@@ -214,13 +214,13 @@ def _roundest(low: int, high: int) -> int:
     return low
 
 
-def _check_layers(file: OriginalFile, wanted: Sequence[str], path: Path) -> None:
+def _check_layers(file: OriginalFile, expected: Sequence[str], path: Path) -> None:
     """The stated layers must be those of the network: other layers compute something else."""
     if file.layers is None:
         return
-    found = [name.removesuffix("1D").removesuffix("2D") for name in file.layers]
-    if found != [name.removesuffix("1D") for name in wanted]:
-        raise InputError(f"{path}: its layers are {', '.join(file.layers)}; want {list(wanted)}")
+    classes = [name.removesuffix("1D").removesuffix("2D") for name in file.layers]
+    if classes != [name.removesuffix("1D") for name in expected]:
+        raise InputError(f"{path}: its layers are {', '.join(file.layers)}; want {list(expected)}")
 
 
 def _read(path: Path, backend: str | None) -> OriginalFile:
