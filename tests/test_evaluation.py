@@ -10,6 +10,7 @@ from sklearn import metrics
 from tfbs_shift import (
     InputError,
     NoShift,
+    PaperWorstShift,
     WorstShift,
     controls,
     data,
@@ -201,10 +202,10 @@ def test_paper_protocol_in_evaluation(rng):
     model = functional()
     x, y = random_sequences(rng, COUNT, 30), random_labels(rng, COUNT, 2, "categorical")
     losses = scan(model, x, y)
-    drawn = np.asarray(WorstShift(3, seed=2, protocol="paper").candidates(1, losses.windows))[0]
+    drawn = np.asarray(PaperWorstShift(3, seed=2).candidates(1, losses.windows))[0]
     picked = losses.loss[:, drawn].argmax(axis=1)
     expected = np.where(picked == 0, 0, drawn[picked])
-    found = evaluate(model, x, y, strategies=[WorstShift(3, seed=2, protocol="paper")])
+    found = evaluate(model, x, y, strategies=[PaperWorstShift(3, seed=2)])
     assert np.array_equal(found.starts["worst_of_3"], expected)
     assert (picked == 0).any()
     assert (picked > 0).any()
@@ -213,10 +214,7 @@ def test_paper_protocol_in_evaluation(rng):
 def test_what_does_not_fit(rng):
     x, y = random_sequences(rng, 4, 20), np.ones(4)
     with pytest.raises(InputError, match="the paper's protocol knows no spans"):
-        evaluate(
-            detector(), x, y, strategies=[WorstShift(protocol="paper")],
-            protect=np.zeros((4, 2), int),
-        )  # fmt: skip
+        evaluate(detector(), x, y, strategies=[PaperWorstShift()], protect=np.zeros((4, 2), int))
     with pytest.raises(InputError, match="strategy 'none': given twice"):
         evaluate(detector(), x, y, strategies=("none", NoShift()))
     with pytest.raises(InputError, match="strategy 'best'"):
@@ -293,7 +291,7 @@ def test_the_papers_draw_without_running_every_start(rng):
     x = random_sequences(rng, COUNT, 40)
     y = random_labels(rng, COUNT, 3, "binary")
     few, everything = (
-        evaluate(model, x, y, strategies=[WorstShift(3, seed=2, protocol="paper"), *more])
+        evaluate(model, x, y, strategies=[PaperWorstShift(3, seed=2), *more])
         for more in ([], ["worst"])
     )
     assert np.array_equal(few.starts["worst_of_3"], everything.starts["worst_of_3"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tfbs_shift import InputError, NoShift, RandomShift, WorstShift
+from tfbs_shift import InputError, NoShift, PaperWorstShift, RandomShift, WorstShift
 from tfbs_shift.backend.computing import compiled
 from tfbs_shift.strategies import strategy
 from tfbs_shift.windows import WindowRange
@@ -118,7 +118,7 @@ def test_the_highest_loss_is_chosen():
 
 def test_paper_protocol_draws_once_for_a_whole_call():
     windows = WindowRange(30, 10)
-    one = WorstShift(4, seed=3, protocol="paper")
+    one = PaperWorstShift(4, seed=3)
     first, second = draw(one, 50, windows), draw(one, 50, windows)
     assert len({tuple(row) for row in first}) == 1
     assert len(set(first[0])) == 4
@@ -126,7 +126,7 @@ def test_paper_protocol_draws_once_for_a_whole_call():
 
 
 def test_paper_protocol_returns_start_0_when_the_first_draw_is_worst():
-    one = WorstShift(3, protocol="paper")
+    one = PaperWorstShift(3)
     candidates = [[4, 2, 9]] * 4
     losses = [
         [0.9, 0.3, 0.2],  # the first is worst: start 0
@@ -151,4 +151,4 @@ def test_names():
     with pytest.raises(InputError, match="tries 0"):
         strategy("worst_of_0")
     with pytest.raises(InputError, match="protocol 'papers'"):
-        WorstShift(protocol="papers")
+        strategy("none", protocol="papers")
