@@ -36,6 +36,16 @@ def predictions(model, x):
     return np.stack([model.predict(w, verbose=0) for w in windows], axis=1)
 
 
+def apart(labels=1):
+    """A network whose scores and losses differ by far more than rounding does, so that their ranks
+    and the worst of them do not depend on how they were computed."""
+    flat = [keras.Input((WINDOW, 4)), layers.Flatten(), layers.Dense(labels, "sigmoid")]
+    model = keras.Sequential(flat)
+    kernel = np.random.default_rng(1).normal(size=(4 * WINDOW, labels))
+    model.layers[-1].set_weights([kernel, np.zeros(labels)])
+    return model
+
+
 def test_accuracy_and_loss_against_predict_and_sklearn(rng):
     model = functional()
     x = random_sequences(rng, COUNT, WINDOW + SLACK)
@@ -112,7 +122,7 @@ def test_worst_of_n_grows_with_n_for_every_example(rng):
 
 
 def test_several_labels_against_sklearn(rng):
-    model = functional(4, "sigmoid")
+    model = apart(4)
     x = random_sequences(rng, COUNT, WINDOW + SLACK)
     y = random_labels(rng, COUNT, 4, "binary")
     y[:, 2] = 0  # has one class only: left out of the means
@@ -197,15 +207,6 @@ def test_protected_spans_by_hand():
     assert found.right_at_every_shift == 0.75
     assert [point["accuracy"] for point in found.curve] == [0.75, 0.75]
     assert found.averaged["accuracy"] == 0.75
-
-
-def apart(labels=1):
-    """A network whose losses differ from start to start by far more than rounding does."""
-    flat = [keras.Input((WINDOW, 4)), layers.Flatten(), layers.Dense(labels, "sigmoid")]
-    model = keras.Sequential(flat)
-    kernel = np.random.default_rng(1).normal(size=(4 * WINDOW, labels))
-    model.layers[-1].set_weights([kernel, np.zeros(labels)])
-    return model
 
 
 @pytest.mark.parametrize("more", [[], ["worst"]])
@@ -389,7 +390,7 @@ def test_strands_of_an_example_are_drawn_together(rng):
 
 
 def test_strands_are_averaged(rng):
-    model = functional(3, "sigmoid")
+    model = apart(3)
     half = random_sequences(rng, COUNT, WINDOW + SLACK)
     x = np.concatenate([half, sequences.reverse_complement(half)])
     y = np.tile(random_labels(rng, COUNT, 3, "binary"), (2, 1))
@@ -473,7 +474,7 @@ def test_an_interrupted_evaluation_goes_on(units, strategies, rng, tmp_path, mon
 def test_the_curve_of_several_labels_against_every_prediction(rng, tmp_path):
     """AUROC at the loss-worst start within every r, from the few predictions that were kept; and
     the random curve, whose nested draws are seen in its starts."""
-    model = functional(3, "sigmoid")
+    model = apart(3)
     x = random_sequences(rng, COUNT, WINDOW + SLACK)
     y = random_labels(rng, COUNT, 3, "binary")
     p = predictions(model, x)
