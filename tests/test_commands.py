@@ -345,6 +345,20 @@ def test_what_the_backend_says_is_shown_on_demand(flag, shown, tmp_path):
     assert bool(run.stderr) == shown
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "out", "err"),
+    [
+        (["--version"], 0, f"tfbs-shift {tfbs_shift.__version__}\n", ""),
+        (["trian"], 1, "", "tfbs-shift: no command 'trian': did you mean train?\n"),
+    ],
+)
+def test_python_m_is_the_command(words, status, out, err):
+    run = subprocess.run(
+        [sys.executable, "-m", "tfbs_shift", *words], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (status, out, err)
+
+
 def test_import_is_lazy_but_complete():
     for name in tfbs_shift.__all__:
         assert getattr(tfbs_shift, name) is not None
