@@ -5,6 +5,7 @@ import pytest
 from tfbs_shift import (
     InputError,
     NoShift,
+    PaperWorstShift,
     RandomShift,
     ShiftTrainer,
     WorstShift,
@@ -203,15 +204,21 @@ def test_float16_scales_the_loss(batch):
     assert float(trainer.optimizer.dynamic_scale) == scale / 2
 
 
-@pytest.mark.parametrize("tries", [2, 4])
-def test_a_step_on_the_worst_of_n(batch, tries):
+@pytest.mark.parametrize(
+    ("kind", "tries"), [(WorstShift, 2), (WorstShift, 4), (PaperWorstShift, 4)]
+)
+def test_a_step_on_the_worst_of_n(kind, tries, batch):
     x, y = batch
     ours, theirs = copies()
-    losses = scan(theirs, x, y).loss
-    drawn = np.asarray(WorstShift(tries, seed=9).candidates(BATCH, scan(theirs, x, y).windows))
-    worst = np.take_along_axis(losses, drawn, axis=1).argmax(axis=1)
-    expected = weights_after_a_plain_step(theirs, cropped(x, drawn[range(BATCH), worst]), y)
-    assert_same(weights_after_a_shifted_step(ours, WorstShift(tries, seed=9), x, y), expected)
+    found = scan(theirs, x, y)
+    drawn = np.asarray(kind(tries, seed=9).candidates(BATCH, found.windows))
+    worst = np.take_along_axis(found.loss, drawn, axis=1).argmax(axis=1)
+    starts = drawn[range(BATCH), worst]
+    if kind is PaperWorstShift:
+        starts = np.where(worst == 0, 0, starts)
+        assert 0 < (worst == 0).sum() < BATCH
+    expected = weights_after_a_plain_step(theirs, cropped(x, starts), y)
+    assert_same(weights_after_a_shifted_step(ours, kind(tries, seed=9), x, y), expected)
 
 
 def test_the_worst_is_chosen_by_the_loss_that_is_trained(batch):
