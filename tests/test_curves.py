@@ -1,6 +1,8 @@
 """Curves, certificates, intervals and tests of pairs: by brute force, by hand, by textbook;
 plain numpy, no network."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,12 +116,42 @@ def test_chromosomes_are_resampled_if_they_are_enough(groups):
 
 
 def test_bootstrap_interval_of_a_mean_is_the_normal_one(rng):
-    """Of 2,000 draws the percentile interval is the textbook's, to the noise of 1,000 resamples."""
-    values = rng.normal(3, 2, (2000, 1))
-    low, high = statistics.of_means(values)
-    error = 1.96 * values.std() / np.sqrt(2000)
-    assert low[0] == pytest.approx(values.mean() - error, abs=0.2 * error)
-    assert high[0] == pytest.approx(values.mean() + error, abs=0.2 * error)
+    """95%, neither 93% nor 97%: 20,000 resamples leave 1% of noise in the ends."""
+    values = rng.normal(3, 2, (400, 1))
+    low, high = statistics.of_means(values, resamples=20_000)
+    error = values.std() / np.sqrt(400)
+    assert low[0] == pytest.approx(values.mean() - 1.96 * error, abs=0.07 * error)
+    assert high[0] == pytest.approx(values.mean() + 1.96 * error, abs=0.07 * error)
+
+
+def test_a_seed_repeats_the_resamples(rng):
+    values, groups = rng.normal(size=(50, 2)), np.arange(50) // 5
+
+    def interval(seed, groups=None):
+        return np.stack(statistics.of_means(values, groups, seed=seed, resamples=200)).tolist()
+
+    for some in (None, groups):
+        assert interval(1, some) == interval(1, some)
+        assert interval(1, some) != interval(2, some)
+
+
+def test_groups_are_drawn_as_wholes_by_enumeration(rng):
+    """All 6^6 ways to draw six groups of 1 to 32 examples: a group weighs as its members do, and
+    2.5% of the ways lie below the interval and 2.5% above it."""
+    sizes = 2 ** np.arange(6)
+    groups = rng.permutation(np.repeat(np.array(list("cafbed")), sizes))
+    values = np.stack([rng.normal(size=63) ** 2 + 3 * (groups == "d"), groups == "a"], axis=1)
+    members = [values[groups == name] for name in "abcdef"]
+    totals = np.array([some.sum(axis=0) for some in members])
+    counts = np.array([len(some) for some in members])
+    ways = np.array(list(itertools.product(range(6), repeat=6)))
+    means = totals[ways].sum(axis=1) / counts[ways].sum(axis=1)[:, None]
+    found = statistics.of_means(values, groups, resamples=20_000)
+    for outwards, end in ((-1, found.low), (1, found.high)):
+        beyond = outwards * (means - end)
+        # Several ways give the same mean: with those on the end itself it is more than 2.5%.
+        assert ((beyond > 1e-9).mean(axis=0) < 0.0295).all()
+        assert ((beyond > -1e-9).mean(axis=0) > 0.0205).all()
 
 
 def test_bootstrap_covers_the_truth(rng):
@@ -164,21 +196,44 @@ def test_correction_by_hand():
     assert np.isnan(found[1])
 
 
-def test_weighted_areas_equal_sklearns_on_repeated_examples(rng):
-    y = (rng.random((50, 3)) < 0.4).astype(np.uint8)
-    scores = rng.integers(0, 12, (50, 3)) / 12  # with ties
-    counts = rng.multinomial(50, np.full(50, 1 / 50), size=7).astype(float)
-    counts[6] = 1
+def areas_by_sklearn(y, scores):
+    """Mean AUROC and AUPR over the labels that have both classes."""
+    auroc, aupr = [], []
+    for one, score in zip(y.T, scores.T, strict=True):
+        if 0 < one.sum() < len(one):
+            auroc.append(sklearn_metrics.roc_auc_score(one, score))
+            curve = sklearn_metrics.precision_recall_curve(one, score)
+            aupr.append(sklearn_metrics.auc(curve[1], curve[0]))
+    return [np.mean(auroc), np.mean(aupr)] if auroc else [np.nan, np.nan]
+
+
+@pytest.mark.parametrize("levels", [2, 12, None])
+def test_weighted_areas_equal_sklearns_on_repeated_examples(levels, rng):
+    """Scores with many ties, with some, all distinct; a third of the examples is not drawn, once
+    those of the highest scores, once of the lowest; a label lacks a class in some resamples."""
+    y = (rng.random((50, 4)) < [0.4, 0.5, 0.9, 0]).astype(np.uint8)
+    y[7, 3] = 1
+    scores = rng.random((50, 4)) if levels is None else rng.integers(0, levels, (50, 4)) / levels
+    counts = rng.multinomial(50, np.full(50, 1 / 50), size=12).astype(float)
+    counts[0] = 1
+    for b, order in enumerate((np.argsort(scores[:, 0]), np.argsort(-scores[:, 0])), start=1):
+        counts[b, order[:10]] = 0
+    lacking = 0
     found = resampled_scores(y, scores, counts)
     for b, drawn in enumerate(counts.astype(int)):
         rows = np.repeat(np.arange(50), drawn)
-        auroc, aupr = [], []
-        for k in range(3):
-            auroc.append(sklearn_metrics.roc_auc_score(y[rows, k], scores[rows, k]))
-            curve = sklearn_metrics.precision_recall_curve(y[rows, k], scores[rows, k])
-            aupr.append(sklearn_metrics.auc(curve[1], curve[0]))
-        assert found[:, b] == pytest.approx([np.mean(auroc), np.mean(aupr)])
-    assert found[:, 6] == pytest.approx(list(label_scores(y, scores).means().values()))
+        assert found[:, b] == pytest.approx(areas_by_sklearn(y[rows], scores[rows]))
+        lacking += not y[rows, 3].any()
+    assert 0 < lacking < 12
+    assert found[:, 0] == pytest.approx(list(label_scores(y, scores).means().values()))
+
+
+def test_areas_of_one_class_are_none():
+    y, scores = np.array([[1], [1], [0]]), np.array([[0.3], [0.2], [0.1]])
+    found = resampled_scores(y, scores, np.array([[2.0, 1, 0], [0, 0, 3], [1, 0, 2]]))
+    assert np.isnan(found[:, :2]).all()
+    assert found[:, 2].tolist() == [1, 1]
+    assert np.isnan(resampled_scores(1 + 0 * y, scores, np.ones((1, 3)))).all()
 
 
 # ---- where the loss is high ----

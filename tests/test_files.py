@@ -5,10 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn import metrics
 
 from tfbs_shift import data, evaluate, reports, sequences
 from tfbs_shift.commands import main
-from tfbs_shift.evaluation.comparing import SavedAudit, differences, repeats
+from tfbs_shift.evaluation.comparing import (
+    SavedAudit,
+    differences,
+    label_differences,
+    repeats,
+)
+from tfbs_shift.tasks.areas import resampled_scores
 
 from .test_evaluation import detector
 
@@ -156,13 +164,34 @@ def test_shifts_npz(hand):
             assert f"`{name}`" in DOCS or f"`{name.partition('_')[0]}_<strategy>`" in DOCS
 
 
-def saved(name, right, **figures):
+def saved(name, right, *, folder=Path(), arrays=(), **figures):
     """An audit as it is read, of which only what compare needs is made up."""
     strategies = {"worst": {"accuracy": float(np.mean(right)), "loss": 0.0}}
     figures = {"examples": len(right), "shifts": [0], "strategies": strategies, **figures}
-    audit = SavedAudit(name, Path(), {"schema": 1, "data": {"checksum": "x"}, **figures})
-    audit.__dict__["arrays"] = {"right_worst": np.asarray(right, bool)}
+    audit = SavedAudit(name, folder, {"schema": 1, "data": {"checksum": "x"}, **figures})
+    audit.__dict__["arrays"] = {"right_worst": np.asarray(right, bool), **dict(arrays)}
     return audit
+
+
+def saved_labels(folder, y, predictions, *, arrays=(), **figures):
+    """The same of an audit of several labels, its predictions in a file."""
+    (folder / "predictions").mkdir(parents=True)
+    np.save(folder / "predictions" / "predictions_worst.npy", predictions)
+    arrays = {"labels": y, **dict(arrays)}
+    return saved(folder.name, y[:, 0], folder=folder, arrays=arrays, labels=y.shape[1], **figures)
+
+
+def resamples(groups, count):
+    """How often each example is drawn, float64 (count, N), groups being drawn as wholes."""
+    names, index = np.unique(groups, return_inverse=True)
+    size = len(names)
+    times = np.random.default_rng(7).multinomial(size, np.full(size, 1 / size), count)
+    return times[:, index].astype(float)
+
+
+def about(interval, part):
+    """Of two ends: the same but for a part of the distance between them."""
+    return pytest.approx(interval, abs=part * (interval[1] - interval[0]))
 
 
 def test_differences_by_hand():
@@ -179,6 +208,85 @@ def test_differences_by_hand():
     assert (rows[1]["difference"], rows[1]["low"], rows[1]["p"], rows[1]["q"]) == (0, 0, 1, 1)
     other = saved("other", [1, 0], data={"checksum": "y"})
     assert differences([first, other]) == []
+
+
+@pytest.mark.parametrize("chromosomes", [None, 4, 8])
+def test_intervals_of_differences_are_paired(chromosomes, rng):
+    """Runs that differ in few examples, most of them on one chromosome: the interval is narrower
+    than if other examples' answers were paired, wider if chromosomes are drawn as wholes."""
+    first = rng.random(400) < 0.7
+    where = ((chromosomes or 1) * rng.random(400) ** 2).astype(int)  # of unequal size
+    changes = rng.random(400) < np.where(where == 0, 0.2, 0.02)
+    second = np.where(changes, rng.random(400) < 0.8, first)
+    order = rng.permutation(400)
+    arrays = {} if chromosomes is None else {"chrom": where[order].astype(str)}
+    runs = [saved(name, right[order], arrays=arrays)
+            for name, right in (("first", first), ("second", second))]  # fmt: skip
+    (row,) = differences(runs)
+    change = second.astype(float) - first
+    # fewer than five are too few to draw: examples are
+    drawn = resamples(where if chromosomes == 8 else np.arange(400), 4000)
+    expected = np.percentile(drawn @ change / drawn.sum(axis=1), [2.5, 97.5])
+    assert [row["low"], row["high"]] == about(expected, 0.1)
+    assert row["difference"] == pytest.approx(change.mean())
+    better, worse = (change > 0).sum(), (change < 0).sum()
+    assert row["p"] == pytest.approx(stats.binomtest(better, better + worse).pvalue)
+    assert differences(runs, seed=1)[0]["low"] != row["low"]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("strands", [False, True])
+def test_intervals_of_differences_in_areas_are_paired(grouped, strands, rng, tmp_path):
+    """A network that differs little; or one that is better on some chromosomes, worse on
+    others. With both strands in the files, their mean counts."""
+    where = rng.permutation(np.arange(240) % 12)
+    y = (rng.random((240, 2)) < 0.4).astype("uint8")
+    p = y + rng.normal(size=(240, 2))
+    q = p + 0.1 * rng.normal(size=(240, 2))
+    if grouped:
+        q += np.linspace(-1.5, 1.5, 12)[where, None] * (y - 0.4)
+    runs = []
+    for name, scores in (("first", p), ("second", q)):
+        arrays, labels, given = {"chrom": where.astype(str)} if grouped else {}, y, scores
+        if strands:
+            apart = rng.normal(size=scores.shape)
+            given = np.concatenate([scores + apart, scores - apart])
+            labels = np.tile(y, (2, 1))
+            arrays = {name: np.tile(values, 2) for name, values in arrays.items()}
+        runs.append(saved_labels(tmp_path / name, labels, given, arrays=arrays,
+                                 average_strands=strands))  # fmt: skip
+    rows = differences(runs)
+    assert [row["metric"] for row in rows] == ["auroc", "aupr"]
+    drawn = resamples(where if grouped else np.arange(240), 1000)
+    changes = resampled_scores(y, q, drawn) - resampled_scores(y, p, drawn)
+    for row, change in zip(rows, changes, strict=True):
+        assert [row["low"], row["high"]] == about(np.percentile(change, [2.5, 97.5]), 0.2)
+    areas = [metrics.roc_auc_score(y, scores) for scores in (p, q)]
+    assert rows[0]["difference"] == pytest.approx(areas[1] - areas[0])
+    assert differences(runs, seed=1)[0]["low"] != rows[0]["low"]
+
+
+@pytest.mark.parametrize("strands", [1, 2])
+def test_label_differences_by_hand(strands, tmp_path):
+    """The calls of label 0 differ in 1 and 6 examples of 36, those of label 1 in none; label 2
+    lacks a class."""
+    y = np.zeros((36, 3), "uint8")
+    y[::2, :2] = 1
+    right = np.array([[1] * 1 + [0] * 6 + [1] * 20 + [0] * 9] * 2)
+    right[1, :7] ^= 1
+    runs = []
+    for name, one in zip(("first", "second"), right, strict=True):
+        calls = np.stack([one, right[0], right[0]], axis=1) == y
+        given = (np.tile(values, (strands, 1)) for values in (y, np.where(calls, 0.9, 0.1)))
+        runs.append(saved_labels(tmp_path / name, *given, average_strands=strands == 2))
+    rows = label_differences(runs)
+    assert [(row["label"], row["p"]) for row in rows] == [("0", pytest.approx(0.125)), ("1", 1.0)]
+    assert [row["q"] for row in rows] == [pytest.approx(0.25), 1.0]
+    for column, key in ((0, "auroc_baseline"), (1, "auroc")):
+        called = right[column] == y[:, 0]
+        assert rows[0][key] == pytest.approx(metrics.roc_auc_score(y[:, 0], called))
+    assert [row["labels_different"] for row in differences(runs, rows)] == [0, 0]
+    assert [row["labels_tested"] for row in differences(runs, rows)] == [2, 2]
 
 
 def test_repeats_by_hand():

@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 from pathlib import Path
@@ -74,6 +75,24 @@ def test_versions_agree():
     assert f"version = {version}\n" in (ROOT / "setup.cfg").read_text()
     newest = re.search(r"^## (\S+),", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert newest is not None and newest[1] == version
+
+
+def test_ci_runs_with_each_python_that_is_named():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    setup = (ROOT / "setup.cfg").read_text()
+    named = re.findall(r":: Python :: (3\.\d+)\n", setup)
+    oldest, newest = named[0], named[-1]
+    quoted = ", ".join(f'"{version}"' for version in named)  # bare, 3.10 is YAML's number 3.1
+    assert f"        python: [{quoted}]\n" in workflow
+    assert re.findall(r'python-version: "(.*)"', workflow) == [newest]
+    assert f"python_requires = >={oldest}\n" in setup
+    target = "py" + oldest.replace(".", "")
+    assert f'target-version = "{target}"\n' in (ROOT / "pyproject.toml").read_text()
+    assert "- run: .ci/run\n" in workflow
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    *jobs, gate = re.findall(r"^  (\w+):", workflow.partition("\njobs:\n")[2], flags=re.MULTILINE)
+    assert gate == "passed"
+    assert f"    needs: [{', '.join(jobs)}]\n" in workflow
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tfbs_shift import InputError, NoShift, RandomShift, WorstShift
+from tfbs_shift import InputError, NoShift, PaperWorstShift, RandomShift, WorstShift
 from tfbs_shift.backend.computing import compiled
 from tfbs_shift.strategies import strategy
 from tfbs_shift.windows import WindowRange
@@ -62,6 +62,37 @@ def test_support_with_protected_spans():
         assert [sorted(row) for row in seen] == ranges
 
 
+def test_forbidden_starts_give_way_to_the_first_that_is_allowed():
+    """Of every start the smallest allowed, of draws the first drawn: it wins among equal losses."""
+    windows = WindowRange(16, 10, 2)  # starts 1..5
+    kept = np.array([[0, 1, 1, 0, 1], [0, 0, 0, 1, 0], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool)
+    everything = draw(WorstShift(), 4, windows, kept)
+    expected = [[2, 2, 3, 2, 5], [4, 4, 4, 4, 4], [3, 3, 3, 4, 5], [1, 2, 3, 4, 5]]
+    assert everything.tolist() == expected
+    assert choose(WorstShift(), everything, np.ones((4, 5)), windows) == [2, 4, 3, 1]
+    one, leaders = WorstShift(4, seed=1), [set() for _ in kept]
+    for _ in range(50):
+        for row, starts, leader in zip(kept, draw(one, 4, windows, kept), leaders, strict=True):
+            number = min(4, row.sum())
+            assert len(set(starts[:number])) == number
+            assert set(starts[:number]) <= set(windows.starts[row])
+            assert set(starts[number:]) <= {starts[0]}
+            leader.add(int(starts[0]))
+    assert leaders == [{2, 3, 5}, {4}, {3, 4, 5}, {1, 2, 3, 4, 5}]
+
+
+@pytest.mark.parametrize("kind", [RandomShift, lambda s: WorstShift(3, s)])
+def test_a_data_set_is_drawn_in_blocks(kind):
+    """Of 2**14 rows, each with its own rows of what is allowed."""
+    windows, count = WindowRange(16, 10), 2**14 + 100
+    one, same = kind(4), kind(4)
+    expected = [draw(same, rows, windows) for rows in (2**14, 100)]
+    assert np.array_equal(one.draw(count, windows), np.concatenate(expected))
+    only = np.arange(count) % 7
+    for some in (one, NoShift(), WorstShift()):
+        assert (some.draw(count, windows, np.eye(7, dtype=bool)[only]) == only[:, None]).all()
+
+
 def test_examples_are_shifted_one_by_one():
     starts = draw(RandomShift(1), 200, WindowRange(30, 10))[:, 0]
     assert len(set(starts)) > 10
@@ -116,17 +147,54 @@ def test_the_highest_loss_is_chosen():
     assert choose(WorstShift(3), candidates, losses) == [2, 1, 7]
 
 
-def test_paper_protocol_draws_once_for_a_whole_call():
+def test_the_paper_draws_once_for_a_whole_call():
     windows = WindowRange(30, 10)
-    one = WorstShift(4, seed=3, protocol="paper")
+    one = PaperWorstShift(4, seed=3)
     first, second = draw(one, 50, windows), draw(one, 50, windows)
     assert len({tuple(row) for row in first}) == 1
     assert len(set(first[0])) == 4
     assert not np.array_equal(first, second)
+    whole = PaperWorstShift(4, seed=3).draw(2**14 + 1, windows)
+    assert whole.shape == (2**14 + 1, 4)
+    assert (whole == first[0]).all()
 
 
-def test_paper_protocol_returns_start_0_when_the_first_draw_is_worst():
-    one = WorstShift(3, protocol="paper")
+def papers_choice(candidates, losses, first):
+    """Start by start: a loss counts up to -ln(1e-4); the first drawn stands for the first start."""
+    best = 0
+    for i in range(1, len(candidates)):
+        if min(losses[i], 9.21034037) > min(losses[best], 9.21034037):
+            best = i
+    return int(candidates[best]) if best else first
+
+
+@pytest.mark.parametrize("tries", [3, 7, 99, None])
+def test_the_papers_choice_by_brute_force(tries, rng):
+    """At least as many tries as windows are every start in a random order, None in theirs."""
+    windows = WindowRange(20, 10, 3)  # starts 2..8
+    one = PaperWorstShift(tries, seed=1)
+    assert one.tries_every_start(windows) == (tries is None)
+    assert one.also(windows).tolist() == [2]
+    candidates = draw(one, 500, windows)
+    assert candidates.shape == (500, one.count(windows)) == (500, min(tries or 7, 7))
+    if tries in (7, 99, None):
+        assert sorted(candidates[0]) == list(range(2, 9))
+        assert (candidates[0].tolist() == list(range(2, 9))) == (tries is None)
+    losses = rng.uniform(0, 11, candidates.shape).astype("float32")
+    losses[:100] = rng.integers(0, 3, (100, candidates.shape[1])) * 5  # ties
+    expected = [papers_choice(*pair, 2) for pair in zip(candidates, losses, strict=True)]
+    assert choose(one, candidates, losses, windows) == expected
+    assert set(expected) == {2, *candidates[0, 1:].tolist()}
+
+
+def test_only_the_paper_chooses_a_start_undrawn_and_takes_no_spans():
+    strategies = NoShift(), RandomShift(1), WorstShift(), WorstShift(3, 1)
+    assert all(len(one.also(WindowRange(20, 10))) == 0 and one.takes_spans for one in strategies)
+    assert not PaperWorstShift().takes_spans
+
+
+def test_the_paper_takes_start_0_when_the_first_draw_is_worst():
+    one = PaperWorstShift(3)
     candidates = [[4, 2, 9]] * 4
     losses = [
         [0.9, 0.3, 0.2],  # the first is worst: start 0
@@ -145,10 +213,14 @@ def test_names():
         "worst_of_20",
     ]
     assert strategy("worst", tries=7).name == "worst_of_7"
+    for name in ("worst", "worst_of_20"):
+        assert type(strategy(name)) is WorstShift
+        assert type(strategy(name, protocol="paper")) is PaperWorstShift
+        assert strategy(name, protocol="paper").name == name
     for wrong in ("best", "worst_of_", "worst_of_x", "worst_of_-3"):
         with pytest.raises(InputError, match="want none, random, worst or worst_of_<n>"):
             strategy(wrong)
     with pytest.raises(InputError, match="tries 0"):
         strategy("worst_of_0")
     with pytest.raises(InputError, match="protocol 'papers'"):
-        WorstShift(protocol="papers")
+        strategy("none", protocol="papers")

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from tfbs_shift.evaluation import Robustness, controls, evaluate
     from tfbs_shift.reports.exploring import explore
     from tfbs_shift.scanning import ScanPlan, ShiftScan, plan_scan, scan
-    from tfbs_shift.strategies import NoShift, RandomShift, WorstShift
+    from tfbs_shift.strategies import NoShift, PaperWorstShift, RandomShift, WorstShift
     from tfbs_shift.training.auditing import ShiftAudit
     from tfbs_shift.training.trainer import ShiftTrainer
 
 _MODULES = ("data", "models", "reports", "sequences", "windows")
 _HOME = {
     "NoShift": "strategies",
+    "PaperWorstShift": "strategies",
     "RandomShift": "strategies",
     "Robustness": "evaluation",
     "ScanPlan": "scanning",
@@ -43,6 +44,7 @@ _HOME = {
 __all__ = [
     "InputError",
     "NoShift",
+    "PaperWorstShift",
     "RandomShift",
     "Robustness",
     "ScanPlan",

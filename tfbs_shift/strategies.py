@@ -21,6 +21,9 @@ from tfbs_shift.windows import WindowRange
 
 Tensor = Any
 
+_ROWS = 2**14
+"""Examples whose starts are drawn at once."""
+
 
 class ShiftStrategy(abc.ABC):
     """Chooses the start of the window for each example.
@@ -32,12 +35,29 @@ class ShiftStrategy(abc.ABC):
     name: str
     seed_generator: keras.random.SeedGenerator | None = None
     precision = "float32"
+    takes_spans = True
+    """Whether protected spans may forbid some starts."""
 
     @abc.abstractmethod
     def candidates(
         self, batch: int | Tensor, windows: WindowRange, allowed: Tensor | None = None
     ) -> Tensor:
         """Starts to choose from, ``int32`` (batch, n)."""
+
+    def draw(
+        self, count: int, windows: WindowRange, allowed: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The candidates of a whole data set, ``int32`` (count, n); allowed: bool (count, S)."""
+        parts = []
+        for begin in range(0, count, _ROWS):
+            some = None if allowed is None else allowed[begin : begin + _ROWS]
+            drawn = self.candidates(min(_ROWS, count - begin), windows, some)
+            parts.append(ops.convert_to_numpy(drawn))
+        return np.concatenate(parts)
+
+    def also(self, windows: WindowRange) -> np.ndarray:
+        """Starts that may be chosen though they are no candidates, ``int32`` (m,)."""
+        return windows.starts[:0]
 
     def tries_every_start(self, windows: WindowRange) -> bool:
         """Whether the candidates are all starts there are, in order."""
@@ -76,15 +96,11 @@ class WorstShift(ShiftStrategy):
             worst is exact. Draws are nested: with one seed, the starts of n tries are among those
             of n + 1.
         seed: owns the draws; None takes one that ``keras.utils.set_random_seed`` controls.
-        protocol: "exact", or "paper" for what the authors' code does: one set of starts for a
-            whole call (a batch in training, the test set in evaluation), the loss clamped at
-            -ln(1e-4) so that the first of all worse ones wins, and the window at the first start
-            of the range (0 unless bounded) whenever the first start drawn is the worst.
         precision: "bfloat16" lets a ShiftTrainer compute the losses to choose by in it; the
             training step itself stays as it is.
 
     Raises:
-        InputError: ``tries`` below 1, an unknown protocol or precision.
+        InputError: ``tries`` below 1, an unknown precision.
 
     >>> windows = WindowRange(101, 90)
     >>> starts = WorstShift(tries=3, seed=0).candidates(2, windows)  # three starts for each of two
@@ -93,26 +109,18 @@ class WorstShift(ShiftStrategy):
     """
 
     def __init__(
-        self,
-        tries: int | None = None,
-        seed: int | None = None,
-        *,
-        protocol: str = "exact",
-        precision: str = "float32",
+        self, tries: int | None = None, seed: int | None = None, *, precision: str = "float32"
     ):
         if tries is not None and tries < 1:
             raise InputError(f"tries {tries}: must be at least 1, or None for every start")
-        if protocol not in ("exact", "paper"):
-            raise InputError(f"protocol {protocol!r}: want 'exact' or 'paper'")
         self.tries = tries
-        self.protocol = protocol
         self.precision = checked(precision)
         self.name = "worst" if tries is None else f"worst_of_{tries}"
         # Drawing every start needs no chance, so that no seed is kept.
         self.seed_generator = None if tries is None else keras.random.SeedGenerator(seed)
 
     def tries_every_start(self, windows: WindowRange) -> bool:
-        return self.tries is None or (self.tries >= len(windows) and self.protocol == "exact")
+        return self.tries is None or self.tries >= len(windows)
 
     def count(self, windows: WindowRange) -> int:
         return len(windows) if self.tries is None else min(self.tries, len(windows))
@@ -127,21 +135,55 @@ class WorstShift(ShiftStrategy):
                 first = ops.cast(ops.argmax(ops.cast(allowed, "int32"), axis=1), "int32")
                 columns = ops.where(allowed, columns, first[:, None])
             return _starts(columns, windows)
-        rows = 1 if self.protocol == "paper" else batch
-        draws = keras.random.uniform((rows, count), seed=self.seed_generator)
-        draws = ops.broadcast_to(draws, (batch, count))
+        draws = self._uniform(batch, count)
         if allowed is not None:
             draws = ops.where(allowed, draws, -1.0)
         # The n largest of independent draws: n columns without replacement, in random order.
         values, columns = ops.top_k(draws, self.count(windows))
         return _starts(ops.where(values < 0, columns[:, :1], columns), windows)
 
+    def _uniform(self, batch: int | Tensor, count: int) -> Tensor:
+        """What the draws are made of: float32 (batch, count) in [0, 1)."""
+        return keras.random.uniform((batch, count), seed=self.seed_generator)
+
+
+class PaperWorstShift(WorstShift):
+    """Worst, or worst of n, as the authors' code chooses it, which deviates from the paper's text.
+
+    Starts are drawn once for a whole call (a batch in training, the test set in evaluation). The
+    loss is clamped at -ln(1e-4), so that the first of all worse starts wins. Whenever the first
+    start drawn is the worst, the window is the one at the first start of the range (0 unless
+    bounded), drawn or not. It takes no protected spans.
+
+    Args:
+        tries, seed, precision: as for :class:`WorstShift`, but n of at least the number of windows
+            are drawn, too: every start, in random order.
+
+    Raises:
+        InputError: as :class:`WorstShift`.
+    """
+
+    takes_spans = False
+
+    def draw(
+        self, count: int, windows: WindowRange, allowed: np.ndarray | None = None
+    ) -> np.ndarray:
+        drawn = super().draw(1, windows)
+        return np.broadcast_to(drawn, (count, drawn.shape[1]))
+
+    def also(self, windows: WindowRange) -> np.ndarray:
+        return windows.starts[:1]
+
+    def tries_every_start(self, windows: WindowRange) -> bool:
+        return self.tries is None
+
     def choose(self, candidates: Tensor, losses: Tensor, windows: WindowRange) -> Tensor:
-        if self.protocol == "exact":
-            return super().choose(candidates, losses, windows)
         losses = ops.minimum(losses, -math.log(1e-4))
         chosen = super().choose(candidates, losses, windows)
         return ops.where(ops.argmax(losses, axis=1) == 0, windows.first, chosen)
+
+    def _uniform(self, batch: int | Tensor, count: int) -> Tensor:
+        return ops.broadcast_to(super()._uniform(1, count), (batch, count))
 
 
 class RandomShift(ShiftStrategy):
@@ -168,17 +210,26 @@ def strategy(
 ) -> ShiftStrategy:
     """The strategy of a name: none, random, worst or worst_of_<n>.
 
-    ``tries`` turns worst into worst of n. ``protocol="paper"`` see :class:`WorstShift`.
+    Args:
+        tries: turns worst into worst of n.
+        seed: owns the draws.
+        protocol: "exact", or "paper" for :class:`PaperWorstShift`.
+
+    Raises:
+        InputError: an unknown name or protocol, tries below 1.
     """
+    if protocol not in ("exact", "paper"):
+        raise InputError(f"protocol {protocol!r}: want 'exact' or 'paper'")
+    worst = PaperWorstShift if protocol == "paper" else WorstShift
     if name == "none":
         return NoShift()
     if name == "random":
         return RandomShift(seed)
     if name == "worst":
-        return WorstShift(tries, seed, protocol=protocol)
+        return worst(tries, seed)
     count = name.removeprefix("worst_of_")
     if count != name and count.isdecimal():
-        return WorstShift(int(count), seed, protocol=protocol)
+        return worst(int(count), seed)
     raise InputError(f"strategy {name!r}: want none, random, worst or worst_of_<n>")
 
 

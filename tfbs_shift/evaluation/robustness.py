@@ -366,8 +366,8 @@ def _job(
 ) -> tuple[ScanJob, dict[str, ShiftStrategy]]:
     """Model, examples and strategies, checked against each other."""
     chosen = _strategies(strategies, seed)
-    if protect is not None and any(getattr(s, "protocol", "") == "paper" for s in chosen.values()):
-        raise InputError("protect: the paper's protocol knows no spans; use protocol='exact'")
+    if protect is not None and not all(one.takes_spans for one in chosen.values()):
+        raise InputError("protect: the paper's protocol knows no spans; use the exact one")
     job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=protect)
     if not job.outputs.kind:
         raise InputError(

@@ -21,7 +21,7 @@ from tfbs_shift.scanning.scans import ScanJob, ShiftScan
 from tfbs_shift.strategies import ShiftStrategy
 
 _ROWS = 2**14
-"""Examples whose starts are drawn at once."""
+"""Examples whose labels are read at once."""
 _POLL = 2.0
 """Seconds between two looks at what other hosts have done."""
 
@@ -106,15 +106,15 @@ class Choices:
         self.job, self.chosen = job, chosen
         windows = job.windows
         self.drawn = {
-            n: _drawn(s, job) for n, s in chosen.items() if not s.tries_every_start(windows)
+            name: one.draw(len(job.x), windows, job.allowed)
+            for name, one in chosen.items()
+            if not one.tries_every_start(windows)
         }
         self.wanted: np.ndarray | None = None
         if len(self.drawn) == len(chosen):
-            parts = list(self.drawn.values())
-            if any(getattr(one, "protocol", "") == "paper" for one in chosen.values()):
-                # chosen though not drawn
-                parts.append(np.full((len(job.x), 1), windows.first, np.int32))
-            self.wanted = np.concatenate(parts, axis=1)
+            also = np.unique(np.concatenate([one.also(windows) for one in chosen.values()]))
+            also = np.broadcast_to(also, (len(job.x), len(also)))
+            self.wanted = np.concatenate([*self.drawn.values(), also], axis=1)
 
     def at(self, rows: slice, losses: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """(name of a strategy, its starts (b,), their columns (b,)) from losses (b, m)."""
@@ -406,20 +406,6 @@ def _record(
     records.at[here] = at.reshape(columns.shape)
     records.count[here] = needed.sum(axis=1)
     records.rows.append(probabilities[needed])
-
-
-def _drawn(one: ShiftStrategy, job: ScanJob) -> np.ndarray:
-    """The starts among which a strategy chooses, ``int32`` (N, n)."""
-    count, windows = len(job.x), job.windows
-    if getattr(one, "protocol", "") == "paper":  # one draw for the whole test set
-        drawn = ops.convert_to_numpy(one.candidates(1, windows))
-        return np.broadcast_to(drawn, (count, drawn.shape[1]))
-    parts = []
-    for begin in range(0, count, _ROWS):
-        allowed = None if job.allowed is None else job.allowed[begin : begin + _ROWS]
-        some = one.candidates(min(_ROWS, count - begin), windows, allowed)
-        parts.append(ops.convert_to_numpy(some))
-    return np.concatenate(parts)
 
 
 def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
