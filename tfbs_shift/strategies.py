@@ -163,19 +163,17 @@ class RandomShift(ShiftStrategy):
         return self._draw.candidates(batch, windows, allowed)
 
 
-def strategy(
-    name: str, *, tries: int | None = None, seed: int | None = None, protocol: str = "exact"
-) -> ShiftStrategy:
+def strategy(name: str, *, seed: int | None = None, protocol: str = "exact") -> ShiftStrategy:
     """The strategy of a name: none, random, worst or worst_of_<n>.
 
-    ``tries`` turns worst into worst of n. ``protocol="paper"`` see :class:`WorstShift`.
+    ``protocol="paper"`` see :class:`WorstShift`.
     """
     if name == "none":
         return NoShift()
     if name == "random":
         return RandomShift(seed)
     if name == "worst":
-        return WorstShift(tries, seed, protocol=protocol)
+        return WorstShift(None, seed, protocol=protocol)
     count = name.removeprefix("worst_of_")
     if count != name and count.isdecimal():
         return WorstShift(int(count), seed, protocol=protocol)
