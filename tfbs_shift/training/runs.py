@@ -47,10 +47,9 @@ def train(
     The folder gets ``flags.txt``, ``history.csv``, ``checkpoints/`` (the best model so far, the
     last two states) and, at the end, ``model.keras``; nothing, if the arguments do not fit. The
     same call goes on from the last whole state. On a CPU the run then ends with the bits of one
-    that was never interrupted; only the rates in ``history.csv`` differ.
-
-    Called inside ``devices.distributed``, with a model that was made there, several devices share
-    each batch; of several hosts the first one writes.
+    that was never interrupted; only the rates in ``history.csv`` differ. Inside
+    ``devices.distributed``, with a model that was made there, several devices share each batch; of
+    several hosts the first one writes.
 
     Args:
         model: softmax, one or several sigmoids, or compiled with its loss.
@@ -89,8 +88,7 @@ def train(
     ]
     folder.begin(state)
     _fit(trainer, feed, all_callbacks, resume)
-    _finish(model, folder, resume.state, settings)
-    return model
+    return _finish(model, folder, resume.state, settings)
 
 
 def _windows(
@@ -188,7 +186,7 @@ def _fit(
             )  # fmt: skip
 
 
-def _finish(model: keras.Model, folder: RunFolder, state: State, settings: Settings) -> None:
+def _finish(model: keras.Model, folder: RunFolder, state: State, settings: Settings) -> keras.Model:
     """Gives the model the best weights, and writes what a run ends with."""
     devices.together("the end")  # the best model is written
     if not folder.best.exists():
@@ -199,6 +197,7 @@ def _finish(model: keras.Model, folder: RunFolder, state: State, settings: Setti
     model.load_weights(folder.best)
     folder.write_history(state.history)
     folder.write_model(model)
+    return model
 
 
 def settings(folder: Path) -> dict[str, str | int | float | bool]:
