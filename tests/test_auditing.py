@@ -1,6 +1,7 @@
 """The callback that audits while a model trains."""
 
 import csv
+import sys
 
 import keras
 import numpy as np
@@ -87,10 +88,11 @@ def test_training_can_stop_by_it(sets):
 def test_what_does_not_fit(sets, monkeypatch):
     with pytest.raises(InputError, match="every 0: must be at least 1"):
         ShiftAudit(*sets, every=0)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="needs TensorBoard: pip install tensorboard"):
-        ShiftAudit(*sets, log_dir="here")
-    monkeypatch.undo()
+    for package, name in (("tensorboard", "TensorBoard"), ("tensorflow", "TensorFlow")):
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, package, None)  # as where it is not installed
+            with pytest.raises(InputError, match=f"here: needs {name}: pip install {package}"):
+                ShiftAudit(*sets, log_dir="here")
     model = functional()
     model.compile("sgd", "categorical_crossentropy")
     x = np.zeros((2, WINDOW, 4), "f4")

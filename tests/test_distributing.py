@@ -76,13 +76,13 @@ def assert_same_run(out, other):
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("tries", [[], ["--tries=3"]])
-def test_two_devices_train_as_one(tries, folder, tmp_path):
+@pytest.mark.parametrize("strategy", ["worst", "worst_of_3"])
+def test_two_devices_train_as_one(strategy, folder, tmp_path):
     """Loss, metrics, L1 and L2, the worst of drawn shifts and of all."""
     one, two = tmp_path / "one", tmp_path / "two"
     (_, said) = done(
-        on_devices(1, *training(folder, one, *tries)),
-        on_devices(2, *training(folder, two, *tries, "--distribute=mirrored")),
+        on_devices(1, *training(folder, one, f"--strategy={strategy}")),
+        on_devices(2, *training(folder, two, f"--strategy={strategy}", "--distribute=mirrored")),
     )
     assert "batches shared by 2 devices of 1 hosts" in said
     assert len(repeated(one)) == 3
@@ -184,7 +184,7 @@ def test_two_hosts_train_as_one(folder, tmp_path):
     """One is killed on the way; both go on, and end as one process does."""
     pytest.importorskip("jax")
     one, two = tmp_path / "one", tmp_path / "two"
-    more = ["--tries=3", "--save_every=1"]
+    more = ["--strategy=worst_of_3", "--save_every=1"]
     alone = on_devices(1, *training(folder, one, *more), backend="jax")
     both = hosts(folder, two, *more)
     while not list((two / "checkpoints").glob("state-*")):

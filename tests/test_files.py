@@ -10,13 +10,8 @@ from sklearn import metrics
 
 from tfbs_shift import data, evaluate, reports, sequences
 from tfbs_shift.commands import main
-from tfbs_shift.evaluation.comparing import (
-    SavedAudit,
-    differences,
-    label_differences,
-    repeats,
-)
-from tfbs_shift.tasks.areas import resampled_scores
+from tfbs_shift.evaluation.comparing import SavedAudit, differences, repeats
+from tfbs_shift.files import write_rows
 
 from .test_evaluation import detector
 
@@ -348,3 +343,18 @@ def test_mistakes_of_compare(runs, message, hand, tmp_path, capsys):
     assert main(["compare", f"--runs={runs}", f"--out={tmp_path / 'o'}"]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_rows_of_a_table(tmp_path):
+    """Of other columns each; a file that could not be written whole is left as it was."""
+    path = tmp_path / "new" / "table.csv"
+    write_rows(path, iter([{"a": 1, "b": "x,y"}, {"b": "\u00e9", "c": 0.5}]))
+    assert path.read_bytes() == 'a,b,c\n1,"x,y",\n,\u00e9,0.5\n'.encode()
+    write_rows(path, [{"a": 1}], ["b", "a"])
+    assert path.read_bytes() == b"b,a\n,1\n"
+    with pytest.raises(ValueError):
+        write_rows(path, [{"a": 2}, {"c": 1}], ["a"])
+    assert path.read_bytes() == b"b,a\n,1\n"
+    write_rows(path, [], ["a"])
+    assert path.read_bytes() == b"a\n"
+    assert [file.name for file in path.parent.iterdir()] == ["table.csv"]

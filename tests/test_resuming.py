@@ -20,6 +20,7 @@ from tfbs_shift.commands import main
 from tfbs_shift.errors import Interrupted
 from tfbs_shift.training import runs
 from tfbs_shift.training.feeding import Feed
+from tfbs_shift.training.settings import Settings
 
 from .test_commands import repeated, write_csv
 
@@ -69,8 +70,9 @@ def train(folder, out, *callbacks, epochs=EPOCHS):
     strategies = {name: WorstShift(2, seed=1) for name in ("random", "worst")}
     return runs.train(
         small(), *parts, WorstShift(3, seed=0), strategies, out,
-        flagfile="--seed=0\n", window=36, epochs=epochs, batch_size=16, learning_rate=0.3,
-        patience=3, lr_patience=1, save_every=2, callbacks=callbacks,
+        Settings(epochs=epochs, batch_size=16, learning_rate=0.3, patience=3, lr_patience=1,
+                 save_every=2),
+        flagfile="--seed=0\n", callbacks=callbacks,
     )  # fmt: skip
 
 
@@ -265,8 +267,8 @@ def test_twenty_kills_at_random_moments(tmp_path):
         write_csv(folder / f"{split}.csv", data.synthetic(count, length=40, seed=count))
     outs = tmp_path / "whole", tmp_path / "killed"
     commands = [
-        f"train --data={folder} --out={out} --model={tmp_path / 'small.keras'} --strategy=worst "
-        "--tries=3 --epochs=40 --batch_size=32 --save_every=10 --learning_rate=0.01 "
+        f"train --data={folder} --out={out} --model={tmp_path / 'small.keras'} "
+        "--strategy=worst_of_3 --epochs=40 --batch_size=32 --save_every=10 --learning_rate=0.01 "
         "--lr_patience=1\n"
         for out in outs
     ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import csv
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -219,3 +219,26 @@ def open_hdf5(path: Path) -> h5py.File:
         return h5py.File(h5py.h5f.open(str(path).encode(), h5py.h5f.ACC_RDONLY, access))
     except OSError as error:
         raise InputError(f"{path}: not a whole HDF5 file ({error})") from error
+
+
+def write_rows(
+    path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> None:
+    """Writes a CSV file: a header, and a line for each row, empty where it lacks a column.
+
+    Args:
+        path: replaced as a whole, or not at all (see :func:`replacing`).
+        rows: values by column.
+        columns: in the order of the header; None: those of all rows, as they first appear.
+
+    Raises:
+        ValueError: a row has what is no column.
+        OSError: no room for it on the disk, say.
+    """
+    rows = list(rows)
+    if columns is None:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

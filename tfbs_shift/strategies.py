@@ -205,18 +205,10 @@ class RandomShift(ShiftStrategy):
         return self._draw.candidates(batch, windows, allowed)
 
 
-def strategy(
-    name: str, *, tries: int | None = None, seed: int | None = None, protocol: str = "exact"
-) -> ShiftStrategy:
+def strategy(name: str, *, seed: int | None = None, protocol: str = "exact") -> ShiftStrategy:
     """The strategy of a name: none, random, worst or worst_of_<n>.
 
-    Args:
-        tries: turns worst into worst of n.
-        seed: owns the draws.
-        protocol: "exact", or "paper" for :class:`PaperWorstShift`.
-
-    Raises:
-        InputError: an unknown name or protocol, tries below 1.
+    ``protocol="paper"`` see :class:`WorstShift`.
     """
     if protocol not in ("exact", "paper"):
         raise InputError(f"protocol {protocol!r}: want 'exact' or 'paper'")
@@ -226,7 +218,7 @@ def strategy(
     if name == "random":
         return RandomShift(seed)
     if name == "worst":
-        return worst(tries, seed)
+        return WorstShift(None, seed, protocol=protocol)
     count = name.removeprefix("worst_of_")
     if count != name and count.isdecimal():
         return worst(int(count), seed)

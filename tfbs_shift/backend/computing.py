@@ -8,8 +8,9 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -212,3 +213,28 @@ def mapped(function: Callable, xs: Any, dtype: str) -> Any:
         signature = tf.dtypes.as_dtype(dtype)
         return tf.map_fn(function, xs, fn_output_signature=signature, parallel_iterations=1)
     return keras.ops.map(function, xs)
+
+
+class SummaryWriter:
+    """Writes numbers for TensorBoard; needs TensorFlow, whatever computes.
+
+    Args:
+        folder: for its event files; made where it does not exist.
+    """
+
+    def __init__(self, folder: Path):
+        import tensorflow as tf
+
+        self._summary = tf.summary
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the values of a step, by name, so that they are to be seen at once."""
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                self._summary.scalar(name, value)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()

@@ -45,7 +45,6 @@ def define(flags: absl_flags.FlagValues) -> None:
         "How the window is chosen; also worst_of_<n>.",
         flag_values=flags,
     )
-    number("tries", None, "Makes worst the worst of so many starts; default: every start.", 1)
     number("max_shift", None, "The largest shift either way, in bp; default: all that fit.", 0)
     shared.protocol(flags)
     number("window", None, "Bases the network reads, where its input length is free.", 1)
@@ -119,15 +118,7 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     from tfbs_shift.training import runs
     from tfbs_shift.windows import WindowRange
 
-    chosen = [
-        strategy(
-            name,
-            tries=flags.tries if name == "worst" else None,
-            seed=flags.seed,
-            protocol=flags.protocol,
-        )
-        for name in flags.strategies
-    ]
+    chosen = [strategy(name, seed=flags.seed, protocol=flags.protocol) for name in flags.strategies]
     model = models.load(flags.model)
     windows = WindowRange(examples.length, input_window(model, flags.window), flags.max_shift)
     if flags.explain:

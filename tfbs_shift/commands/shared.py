@@ -26,6 +26,20 @@ def number(flags: absl_flags.FlagValues) -> Callable[[str, int | None, str, int]
     return partial(absl_flags.DEFINE_integer, flag_values=flags)
 
 
+def strategy(flags: absl_flags.FlagValues, name: str, default: str | None, what: str) -> None:
+    """Defines a flag that names a strategy, in the words of ``strategies.strategy``."""
+    text(flags)(name, default, what)
+    absl_flags.register_validator(
+        name,
+        lambda value: value is None or re.fullmatch(_STRATEGY, value) is not None,
+        "want none, random, worst or worst_of_<n>, n from 1",
+        flag_values=flags,
+    )
+
+
+_STRATEGY = r"none|random|worst|worst_of_[1-9][0-9]*"
+
+
 def protocol(flags: absl_flags.FlagValues) -> None:
     """Defines ``--protocol``."""
     absl_flags.DEFINE_enum(

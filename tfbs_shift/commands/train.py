@@ -4,7 +4,8 @@ The folder gets model.keras, flags.txt (a flagfile that repeats the run), histor
 epoch) and checkpoints/ (best.keras, the best model so far at any moment, and the state of the run).
 The same command goes on where an interrupted one stopped. Defaults are the settings of Pap &
 Megyeri (ICAART 2022). The validation set, a tenth of the training set unless the data has its own,
-is shifted by the strategy of --monitor; history.csv has its centre and worst windows, too.
+is shifted by the strategy of --monitor; history.csv has its centre and worst windows, too (with
+--strategy=worst_of_<n> the worst of n).
 
   tfbs-shift train --data=FOLDER --window=90 --strategy=worst --out=runs/worst
   tfbs-shift train --flagfile=configs/sp1_w90_worst.flags --data=FOLDER --out=runs/sp1_worst
@@ -12,6 +13,7 @@ is shifted by the strategy of --monitor; history.csv has its centre and worst wi
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
@@ -22,6 +24,7 @@ from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
+from tfbs_shift.training.settings import PRECISIONS, Settings
 
 if TYPE_CHECKING:
     from tfbs_shift.data import Examples
@@ -29,6 +32,13 @@ if TYPE_CHECKING:
 
 def define(flags: absl_flags.FlagValues) -> None:
     """The flags of the command."""
+    _define_what(flags)
+    _define_how(flags)
+    _define_where(flags)
+
+
+def _define_what(flags: absl_flags.FlagValues) -> None:
+    """Flags of data, network and windows."""
     text, number = shared.text(flags), shared.number(flags)
     text(
         "data",
@@ -51,56 +61,68 @@ def define(flags: absl_flags.FlagValues) -> None:
         "Bases the network reads; default: the whole sequence, or what the model file reads.",
         1,
     )
-    absl_flags.DEFINE_enum(
+    shared.strategy(
+        flags,
         "strategy",
         "none",
-        ["none", "random", "worst"],
-        "The window of each example: the centre, a random one, or the one of highest loss.",
-        flag_values=flags,
-    )
-    number(
-        "tries",
-        None,
-        "With worst: only so many starts, drawn for each example (W-of-n); default: every start.",
-        1,
+        "The window of each example: the centre (none), a random one, or the one of highest loss, "
+        "of all (worst) or of n drawn for each example (worst_of_<n>).",
     )
     number("max_shift", None, "The largest shift either way, in bp; default: all that fit.", 0)
     shared.protocol(flags)
     text("out", None, "Run folder to write.")
-    number("epochs", 100, "Epochs, at most.", 1)
-    number("batch_size", 64, "Examples a step.", 1)
+
+
+def _define_how(flags: absl_flags.FlagValues) -> None:
+    """Flags of the training itself."""
+    number = shared.number(flags)
+    number("epochs", Settings.epochs, "Epochs, at most.", 1)
+    number("batch_size", Settings.batch_size, "Examples a step.", 1)
     absl_flags.DEFINE_float(
-        "learning_rate", 5e-5, "Of Adam, at the start.", lower_bound=0.0, flag_values=flags
-    )
-    absl_flags.DEFINE_enum(
-        "monitor",
-        None,
-        ["none", "random", "worst"],
-        "Windows of the validation set whose loss decides on early stopping, learning rate and "
-        "best model; default: those of --strategy.",
+        "learning_rate",
+        Settings.learning_rate,
+        "Of Adam, at the start.",
+        lower_bound=0.0,
         flag_values=flags,
     )
-    number("patience", 25, "Stop after so many epochs without a lower validation loss.", 1)
+    shared.strategy(
+        flags,
+        "monitor",
+        None,
+        "Windows of the validation set whose loss decides on early stopping, learning rate and "
+        "best model, named as by --strategy; default: that one.",
+    )
+    number(
+        "patience",
+        Settings.patience,
+        "Stop after so many epochs without a lower validation loss.",
+        1,
+    )
     number(
         "lr_patience",
-        5,
+        Settings.lr_patience,
         "Learning rate times 0.25 after so many epochs without a lower validation loss; 0: never.",
         0,
     )
-    number("seed", 0, "Repeats weights, order, draws and dropout.", 0)
+    number("seed", Settings.seed, "Repeats weights, order, draws and dropout.", 0)
     absl_flags.DEFINE_boolean(
         "regularize", True, "L1, L2 and dropout of the cnn.", flag_values=flags
     )
     absl_flags.DEFINE_enum(
         "precision",
-        "float32",
-        ["float32", "mixed_bfloat16", "mixed_float16"],
+        Settings.precision,
+        PRECISIONS,
         "What the training steps compute in; weights and validation are float32.",
         flag_values=flags,
     )
+
+
+def _define_where(flags: absl_flags.FlagValues) -> None:
+    """Flags of devices, and of what is written on the way."""
+    text, number = shared.text(flags), shared.number(flags)
     shared.devices(flags)
     text("coordinator", None, "With multihost: HOST:PORT of process 0; default: as Slurm says.")
-    number("save_every", 1000, "Steps between two saved states inside an epoch.", 1)
+    number("save_every", Settings.save_every, "Steps between two saved states inside an epoch.", 1)
     text("log_dir", None, "Folder for TensorBoard (pip install tensorboard).")
     absl_flags.DEFINE_boolean(
         "profile", False, "With --log_dir: profile steps 11 to 20.", flag_values=flags
@@ -113,10 +135,10 @@ def run(flags: absl_flags.FlagValues) -> None:
     out = shared.out_folder(flags)
     if (out / "model.keras").exists():
         raise InputError(f"--out={out}: holds a finished run (model.keras); choose another folder")
-    if flags.tries is not None and flags.strategy != "worst":
-        raise InputError(f"--tries={flags.tries}: only with --strategy=worst")
-    if flags.profile and flags.log_dir is None:
-        raise InputError("--profile: needs --log_dir, a folder to put the profile in")
+    settings = Settings(
+        monitor=flags.monitor or flags.strategy,
+        **{name: flags[name].value for name in _SETTINGS},
+    )
 
     from tfbs_shift import data
     from tfbs_shift.windows import WindowRange
@@ -141,15 +163,21 @@ def run(flags: absl_flags.FlagValues) -> None:
     from tfbs_shift.backend import devices
 
     with devices.distributed(flags.distribute):
-        _train(flags, out, parts)
+        _train(flags, settings, out, parts)
 
 
-def _train(flags: absl_flags.FlagValues, out: Path, parts: list[Examples]) -> None:
+_SETTINGS = [field.name for field in dataclasses.fields(Settings) if field.name != "monitor"]
+"""Flags of the same names."""
+
+
+def _train(
+    flags: absl_flags.FlagValues, settings: Settings, out: Path, parts: list[Examples]
+) -> None:
     import keras
 
     from tfbs_shift import models
     from tfbs_shift.backend import devices
-    from tfbs_shift.models.outputs import input_shape, input_window
+    from tfbs_shift.models.outputs import input_shape
     from tfbs_shift.strategies import strategy
     from tfbs_shift.training import runs
 
@@ -162,47 +190,29 @@ def _train(flags: absl_flags.FlagValues, out: Path, parts: list[Examples]) -> No
         model = models.tbinet(window, labels=values)
     else:
         model = models.load(flags.model)
-        window = input_window(model, flags.window)
     lines = runs.provenance(*parts)
     first = devices.host()[0] == 0
     if first:
         print(*lines, sep="\n")
     # Strategies with seeds of their own: validation draws leave training's alone.
-    monitor = flags.monitor or flags.strategy
+    worst = flags.strategy if flags.strategy.startswith("worst") else "worst"
     monitored = {
-        name: strategy(
-            name,
-            tries=flags.tries if name == "worst" else None,
-            seed=flags.seed + 1,
-            protocol=flags.protocol,
-        )
-        for name in dict.fromkeys(["none", monitor, "worst"])
+        name: strategy(name, seed=flags.seed + 1, protocol=flags.protocol)
+        for name in dict.fromkeys(["none", settings.monitor, worst])
     }
     runs.train(
         model,
         parts[0],
         parts[1],
-        strategy(flags.strategy, tries=flags.tries, seed=flags.seed, protocol=flags.protocol),
+        strategy(flags.strategy, seed=flags.seed, protocol=flags.protocol),
         monitored,
         out,
+        settings,
         flagfile=shared.flagfile("train", flags, lines, out / "flags.txt"),
-        window=window,
-        monitor=monitor,
-        max_shift=flags.max_shift,
-        epochs=flags.epochs,
-        batch_size=flags.batch_size,
-        learning_rate=flags.learning_rate,
-        patience=flags.patience,
-        lr_patience=flags.lr_patience,
-        seed=flags.seed,
-        precision=flags.precision,
-        save_every=flags.save_every,
-        log_dir=None if flags.log_dir is None else Path(flags.log_dir).expanduser(),
-        profile=flags.profile,
         progress=sys.stderr.isatty(),
     )
     audit = ["--model", str(out), "--data", flags.data]
     if input_shape(model)[1] is None:
-        audit += ["--window", str(window)]
+        audit += ["--window", str(settings.window)]
     if first:
         print(f"wrote {out}; audit it: tfbs-shift evaluate {shlex.join(audit)} --out=DIR")

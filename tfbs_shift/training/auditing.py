@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from tfbs_shift.backend.computing import SummaryWriter
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import evaluate
+from tfbs_shift.files import write_rows
 from tfbs_shift.strategies import ShiftStrategy
+from tfbs_shift.training.settings import check_log_dir
 from tfbs_shift.training.trainer import ShiftTrainer
 
 
@@ -60,8 +61,7 @@ class ShiftAudit(keras.callbacks.Callback):
         super().__init__()
         if every < 1:
             raise InputError(f"every {every}: must be at least 1 epoch")
-        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
-            raise InputError(f"log_dir {log_dir}: needs TensorBoard: pip install tensorboard")
+        check_log_dir(log_dir)
         self.x, self.y = x, y
         self.every = every
         self._options = {
@@ -69,28 +69,26 @@ class ShiftAudit(keras.callbacks.Callback):
             "batch_size": batch_size, "self_checks": False,
         }  # fmt: skip
         self.csv_file = None if csv_file is None else Path(csv_file).expanduser()
-        self.log_dir = log_dir
-        self._writer: Any = None
-        self._begun = False
+        self.log_dir = None if log_dir is None else Path(log_dir).expanduser()
+        self._rows: list[dict[str, float]] = []
+        self._writer: SummaryWriter | None = None
 
     def on_train_begin(self, logs=None):
-        self._begun = False
+        self._rows = []
         if self.log_dir is not None:
-            import tensorflow as tf
-
-            self._writer = tf.summary.create_file_writer(str(self.log_dir))
+            self._writer = SummaryWriter(self.log_dir)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every:
             return
         model = self.model.model if isinstance(self.model, ShiftTrainer) else self.model
-        found = evaluate(model, self.x, self.y, **self._options)
+        audit = evaluate(model, self.x, self.y, **self._options)
         values = {
             f"shift_{name}_{metric}": value
-            for name, metrics in found.strategies.items()
+            for name, metrics in audit.strategies.items()
             for metric, value in metrics.items()
         }
-        figures = found.to_dict()
+        figures = audit.to_dict()
         values |= {
             f"shift_{name}": figures[name]
             for name in ("consistency", "wobble", "flipped")
@@ -99,25 +97,12 @@ class ShiftAudit(keras.callbacks.Callback):
         if logs is not None:
             logs.update(values)
         if self.csv_file is not None:
-            self._append({"epoch": epoch, **values}, self.csv_file)
+            self._rows.append({"epoch": epoch, **values})
+            write_rows(self.csv_file, self._rows)
         if self._writer is not None:
-            import tensorflow as tf
-
-            with self._writer.as_default(step=epoch):
-                for name, value in values.items():
-                    tf.summary.scalar(f"epoch_{name}", value)
-            self._writer.flush()
+            self._writer.write(epoch, {f"epoch_{name}": value for name, value in values.items()})
 
     def on_train_end(self, logs=None):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-    def _append(self, row: dict[str, float], path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a" if self._begun else "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if not self._begun:
-                writer.writeheader()
-            writer.writerow(row)
-        self._begun = True

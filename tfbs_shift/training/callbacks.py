@@ -1,8 +1,7 @@
-"""What happens around the steps of a run: pace, validation, the best model, checkpoints."""
+"""What happens around the steps of a run: throughput, validation, best model, checkpoints."""
 
 from __future__ import annotations
 
-import csv
 import math
 import signal
 import threading
@@ -18,47 +17,43 @@ from tfbs_shift.backend import devices
 from tfbs_shift.backend.internals import make_variables
 from tfbs_shift.errors import Interrupted
 from tfbs_shift.files import replacing
-from tfbs_shift.training.checkpoints import (
-    Checkpoints,
-    State,
-    remembered,
-    remind,
-    restore,
-    values_of,
-)
+from tfbs_shift.training.checkpoints import State, assign, attributes_of, set_attributes, values_of
 from tfbs_shift.training.feeding import Feed
+from tfbs_shift.training.folders import RunFolder
+from tfbs_shift.training.settings import Settings
 from tfbs_shift.training.validating import Validation
 
-_SECONDS = 1.0
+_REFRESH_SECONDS = 1.0
 
 RATES = ("steps_per_second", "examples_per_second", "windows_per_second")
 """The columns of ``history.csv`` that no seed repeats."""
 
 
-class Pace(keras.callbacks.Callback):
+class Throughput(keras.callbacks.Callback):
     """Steps, examples and windows a second in the epoch's logs; a bar with the time left.
 
     The clock starts after the first step, which compiles.
 
     Args:
         feed: gives the batches.
-        windows: windows evaluated for an example of a step: the candidates, and the one trained on.
+        candidates: windows whose loss a step computes for an example, to choose one; 1: none.
         epochs: at most.
         progress: show the bar on standard error.
     """
 
-    def __init__(self, feed: Feed, windows: int, epochs: int, *, progress: bool):
+    def __init__(self, feed: Feed, candidates: int, epochs: int, *, progress: bool):
         super().__init__()
-        self.feed, self.windows, self.epochs, self.progress = feed, windows, epochs, progress
+        self.feed, self.epochs, self.progress = feed, epochs, progress
+        self.windows = candidates + 1 if candidates > 1 else 1  # and the one that is trained on
         self._bar: Any = None
         self._steps = 0
-        self._begun = self._shown = 0.0
+        self._started = self._refreshed = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._steps = 0
-        self._begun = self._shown = time.perf_counter()
+        self._started = self._refreshed = time.perf_counter()
         self._bar = tqdm(
-            total=len(self.feed), initial=self.feed.done, unit="step", leave=False,
+            total=len(self.feed), initial=self.feed.first_step, unit="step", leave=False,
             desc=f"epoch {epoch + 1}/{self.epochs}", disable=not self.progress,
         )  # fmt: skip
 
@@ -66,16 +61,17 @@ class Pace(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         now = time.perf_counter()
         if batch == 1:
-            self._begun, self._steps = now, 0
+            self._started, self._steps = now, 0
         if batch:
             self._steps += batch > 1
             self._bar.update()
-        if self.progress and now > self._shown + _SECONDS and batch > 1:
-            self._shown = now
+        if self.progress and now > self._refreshed + _REFRESH_SECONDS and batch > 1:
+            self._refreshed = now
             rates = self._rates(now)
-            figures = {k: f"{float(v):.4g}" for k, v in self.model.get_metrics_result().items()}
-            figures |= {k.replace("_per_second", "/s"): f"{rates[k]:,.0f}" for k in RATES[1:]}
-            self._bar.set_postfix(figures, refresh=False)
+            metrics = self.model.get_metrics_result()
+            postfix = {name: f"{float(value):.4g}" for name, value in metrics.items()}
+            postfix |= {k.replace("_per_second", "/s"): f"{rates[k]:,.0f}" for k in RATES[1:]}
+            self._bar.set_postfix(postfix, refresh=False)
 
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()
@@ -87,7 +83,7 @@ class Pace(keras.callbacks.Callback):
             self._bar.close()
 
     def _rates(self, now: float) -> dict[str, float]:
-        steps = self._steps / max(now - self._begun, 1e-9)
+        steps = self._steps / max(now - self._started, 1e-9)
         examples = steps * self.feed.batch_size
         return dict(zip(RATES, (steps, examples, examples * self.windows), strict=True))
 
@@ -104,10 +100,10 @@ class Validate(keras.callbacks.Callback):
         self.validation, self.monitor, self.progress = validation, monitor, progress
 
     def on_epoch_end(self, epoch, logs=None):
-        found = self.validation(progress=self.progress)
-        logs.update({f"val_{metric}": value for metric, value in found[self.monitor].items()})
-        for name, metrics in found.items():
-            logs.update({f"val_{name}_{metric}": value for metric, value in metrics.items()})
+        results = self.validation(progress=self.progress)
+        logs.update({f"val_{metric}": value for metric, value in results[self.monitor].items()})
+        for strategy, metrics in results.items():
+            logs.update({f"val_{strategy}_{metric}": value for metric, value in metrics.items()})
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -141,29 +137,29 @@ class KeepBest(keras.callbacks.Callback):
                     self.model.save(file)
 
 
-class Report(keras.callbacks.Callback):
+class EpochSummary(keras.callbacks.Callback):
     """One line an epoch on standard output; ``epochs`` at most."""
 
     def __init__(self, epochs: int):
         super().__init__()
         self.epochs = epochs
-        self._begun: float | None = None
-        self._done = 0
+        self._started: float | None = None
+        self._epochs_done = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._begun is None:
-            self._begun = time.perf_counter()
+        if self._started is None:
+            self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._done += 1
-        left = (time.perf_counter() - self._begun) / self._done
+        self._epochs_done += 1
+        left = (time.perf_counter() - self._started) / self._epochs_done
         left *= 0 if self.model.stop_training else self.epochs - epoch - 1
-        figures = [
+        values = [
             f"{name.removesuffix('_per_second')}{'/s' if name in RATES else ''} "
             + (f"{value:,.0f}" if name in RATES else f"{value:.4g}")
             for name, value in logs.items()
         ]
-        line = f"epoch {epoch + 1}/{self.epochs}: {', '.join(figures)}"
+        line = f"epoch {epoch + 1}/{self.epochs}: {', '.join(values)}"
         print(line + (f"; at most {_duration(left)} left" if left else ""), flush=True)
 
 
@@ -180,59 +176,55 @@ class Resume(keras.callbacks.Callback):
     gives all epochs of one as many steps. ``spans`` has the epochs of each.
 
     Args:
-        checkpoints: where states are saved; None: this process saves none.
+        folder: where states and history are written.
         state: where to go on.
         feed: gives the batches.
-        others: callbacks whose memory of the epochs belongs to the state.
-        epochs: at most.
-        every: steps between states inside an epoch; each epoch's end makes one, too.
-        history: the CSV of the epochs; None: this process writes none.
+        callbacks: those whose attributes belong to the state.
+        settings: the last epoch, and the steps between states inside an epoch; each epoch's end
+            makes one, too.
     """
 
     def __init__(
         self,
-        checkpoints: Checkpoints | None,
+        folder: RunFolder,
         state: State,
         feed: Feed,
-        others: Sequence[keras.callbacks.Callback],
-        *,
-        epochs: int,
-        every: int,
-        history: Path | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+        settings: Settings,
     ):
         super().__init__()
-        self.checkpoints, self.state, self.feed = checkpoints, state, feed
-        self.others, self.epochs, self.every, self.history = list(others), epochs, every, history
+        self.folder, self.state, self.feed = folder, state, feed
+        self.callbacks, self.settings = list(callbacks), settings
         self._hosts = devices.host()[1]
-        self._asked: int | None = None
+        self._signal: int | None = None  # that asked the run to end
         self._handlers: dict[int, Any] = {}
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """(first epoch, last epoch + 1) of each ``fit`` that is wanted."""
-        while not self.state.ended and self.state.epoch < self.epochs:
+        while not self.state.ended and self.state.epoch < self.settings.epochs:
             first = self.state.epoch
             self.feed.begin(first, self.state.step)
-            yield first, first + 1 if self.state.step else self.epochs
+            yield first, first + 1 if self.state.step else self.settings.epochs
 
     def on_train_begin(self, logs=None):
-        for callback, memory in zip(self.others, self.state.callbacks, strict=False):
-            remind(callback, memory)
+        for callback, attributes in zip(self.callbacks, self.state.callbacks, strict=False):
+            set_attributes(callback, attributes)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.state.values:
             # With TensorFlow the first step makes the variables of optimizer and metrics.
-            make_variables(self.model, self.feed[0])
-            restore(self.model, self.state.values)
+            self.model._symbolic_build(data_batch=self.feed[0])
+            assign(self.model, self.state.values)
             self.state.values = []
             if not self.state.step:
                 self.model.reset_metrics()
         self.feed.begin(epoch, self.state.step)
 
     def on_train_batch_begin(self, batch, logs=None):
-        step = self.feed.done + batch
+        step = self.feed.first_step + batch
         if self._hosts > 1 and devices.asked_to_stop(self.state.epoch * len(self.feed) + step):
-            self._asked = signal.SIGTERM
-        if batch and (self._asked or step % self.every == 0):
+            self._signal = signal.SIGTERM
+        if batch and (self._signal or step % self.settings.save_every == 0):
             self.state.step = step
             self._save()
         if step + 1 == len(self.feed):
@@ -241,31 +233,18 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.state.history.append({"epoch": epoch, **{k: float(v) for k, v in logs.items()}})
         self.state.epoch, self.state.step = epoch + 1, 0
-        self.state.ended = bool(self.model.stop_training) or epoch + 1 >= self.epochs
-        self.write_history()
+        self.state.ended = bool(self.model.stop_training) or epoch + 1 >= self.settings.epochs
+        self.folder.write_history(self.state.history)
         self._save()
 
-    def write_history(self) -> None:
-        """Writes the epochs so far."""
-        if self.history is None or not self.state.history:
-            return
-        with (
-            replacing(self.history) as path,
-            path.open("w", newline="", encoding="utf-8") as file,
-        ):
-            rows = self.state.history
-            writer = csv.DictWriter(file, list(rows[-1]), restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
     def _save(self) -> None:
-        self.state.callbacks = [remembered(callback) for callback in self.others]
-        if self.checkpoints is not None:
+        self.state.callbacks = [attributes_of(callback) for callback in self.callbacks]
+        if self.folder.writes:
             self.state.values = values_of(self.model)
-            self.checkpoints.save(self.state)
+            self.folder.checkpoints.save(self.state)
             self.state.values = []
-        if self._asked:
-            raise Interrupted(self._asked)
+        if self._signal:
+            raise Interrupted(self._signal)
 
     def __enter__(self) -> Resume:
         """Lets SIGTERM and the first Ctrl-C end the run after the step in progress.
@@ -274,14 +253,14 @@ class Resume(keras.callbacks.Callback):
         """
         if self._hosts == 1 and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._handlers[number] = signal.signal(number, self._ask)
+                self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, _frame) -> None:
-        if self._asked:
+    def _on_signal(self, number: int, _frame) -> None:
+        if self._signal:
             raise KeyboardInterrupt
-        self._asked = number
+        self._signal = number

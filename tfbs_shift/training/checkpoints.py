@@ -17,7 +17,7 @@ from keras import ops
 from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
 
-_KEPT = 2
+_LAST_STATES = 2
 
 
 @dataclass
@@ -28,7 +28,7 @@ class State:
         epoch, step: the epoch in progress (from 0), and how many of its steps are done.
         values: of every variable of model, optimizer, metrics and draws, in the trainer's order.
         history: one row for each epoch that is done.
-        callbacks: what each callback remembers of the epochs so far.
+        callbacks: the attributes of each callback that go back to the epochs so far.
         ended: training is over; only its end remains to be written.
     """
 
@@ -73,8 +73,8 @@ class Checkpoints:
             for name, array in {"about": text, **arrays}.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
-        kept = [file for file in self.files if file <= path][-_KEPT:]
-        for file in set(self.files) - set(kept):  # one ahead of us was damaged
+        last = [file for file in self.files if file <= path][-_LAST_STATES:]
+        for file in set(self.files) - set(last):  # one ahead of us was damaged
             file.unlink()
 
     def latest(self) -> State | None:
@@ -95,8 +95,8 @@ class Checkpoints:
 
 def variables(trainer: keras.Model) -> list[Any]:
     """All that a step changes: weights, draws, dropout's seeds, optimizer, metrics; each once."""
-    found = [*trainer.variables, *trainer.optimizer.variables, *trainer.metrics_variables]
-    return list({id(variable): variable for variable in found}.values())
+    with_repeats = [*trainer.variables, *trainer.optimizer.variables, *trainer.metrics_variables]
+    return list({id(variable): variable for variable in with_repeats}.values())
 
 
 def values_of(trainer: keras.Model) -> list[np.ndarray]:
@@ -104,33 +104,33 @@ def values_of(trainer: keras.Model) -> list[np.ndarray]:
     return [np.array(ops.convert_to_numpy(variable)) for variable in variables(trainer)]
 
 
-def restore(trainer: keras.Model, values: list[np.ndarray]) -> None:
+def assign(trainer: keras.Model, values: list[np.ndarray]) -> None:
     """Gives :func:`variables` the values of a state.
 
     Raises:
         InputError: they are of another model or optimizer.
     """
-    into = variables(trainer)
-    if [tuple(v.shape) for v in into] != [value.shape for value in values]:
+    targets = variables(trainer)
+    if [tuple(v.shape) for v in targets] != [value.shape for value in values]:
         raise InputError("the checkpoint is of another model or optimizer")
-    for variable, value in zip(into, values, strict=True):
+    for variable, value in zip(targets, values, strict=True):
         variable.assign(value)
 
 
-_REMEMBERED = ("best", "wait", "cooldown_counter", "best_epoch", "stopped_epoch")
+_ATTRIBUTES = ("best", "wait", "cooldown_counter", "best_epoch", "stopped_epoch")
 """What Keras's callbacks that follow a metric (early stopping, schedules, checkpoints) change."""
 
 
-def remembered(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """What a callback has to know again to go on."""
-    found = {name: getattr(callback, name) for name in _REMEMBERED if hasattr(callback, name)}
+def attributes_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """The attributes of a callback that go back to earlier epochs, as JSON can hold them."""
+    values = {name: getattr(callback, name) for name in _ATTRIBUTES if hasattr(callback, name)}
     return {
         name: value if value is None or isinstance(value, int) else float(value)
-        for name, value in found.items()
+        for name, value in values.items()
     }
 
 
-def remind(callback: keras.callbacks.Callback, memory: dict[str, Any]) -> None:
-    """Gives a callback back what it knew."""
-    for name, value in memory.items():
+def set_attributes(callback: keras.callbacks.Callback, attributes: dict[str, Any]) -> None:
+    """Gives a callback the attributes that :func:`attributes_of` found earlier."""
+    for name, value in attributes.items():
         setattr(callback, name, value)

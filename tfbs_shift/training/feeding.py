@@ -48,13 +48,12 @@ class Feed(keras.utils.PyDataset):
             )
         self.columns = (codes, labels)
         self.batch_size, self.seed, self.replicas, self.host = batch_size, seed, replicas, host
-        used = len(codes) // replicas * replicas
-        self._steps = math.ceil(used / batch_size)
+        self._steps = math.ceil(len(codes) // replicas * replicas / batch_size)
         if not self._steps:
             raise InputError(f"{len(codes)} training examples: fewer than {replicas} devices")
         self.begin(0)
-        self._at: tuple[int, int] | None = None
         self._batches: Iterator[tuple[np.ndarray, ...]] = iter(())
+        self._next: tuple[int, int] | None = None  # epoch and step of the iterator's next batch
         self._lock = threading.Lock()  # Keras looks at a first batch while the next are prepared
 
     def __len__(self) -> int:
@@ -63,34 +62,34 @@ class Feed(keras.utils.PyDataset):
 
     def begin(self, epoch: int, step: int = 0) -> None:
         """What comes next: batch 0 is that step of that epoch."""
-        self.epoch, self.done = epoch, step
-        self._ends = self._given = False
+        self.epoch, self.first_step = epoch, step
+        self._last_begun = self._last_read = False
 
     def end(self) -> None:
         """The last step has begun: its batch is the last until the next ``begin``.
 
         Keras begins to read an epoch again as soon as it is over, and throws that away.
         """
-        self._ends = True
+        self._last_begun = True
 
     @property
     def num_batches(self) -> int:
         """Steps that are left of the epoch."""
-        return 0 if self._ends and self._given else self._steps - self.done
+        return 0 if self._last_begun and self._last_read else self._steps - self.first_step
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        step = self.done + index
+        step = self.first_step + index
         with self._lock:
-            if self._at != (self.epoch, step):
+            if self._next != (self.epoch, step):
                 self._batches = batches(
                     self.columns, self.batch_size, shuffle=True, seed=self.seed, epoch=self.epoch,
                     begin=step,
                 )  # fmt: skip
             batch = next(self._batches)
-            self._at = (self.epoch, step + 1)
+            self._next = (self.epoch, step + 1)
             if step + 1 == self._steps:  # let go of what is read ahead
-                self._at, self._batches, self._given = None, iter(()), True
-        index, hosts = self.host
-        used = len(batch[0]) // self.replicas * self.replicas
-        part = slice(used * index // hosts, used * (index + 1) // hosts)
-        return tuple(column[part] for column in batch)
+                self._next, self._batches, self._last_read = None, iter(()), True
+        host, hosts = self.host
+        rows = len(batch[0]) // self.replicas * self.replicas
+        ours = slice(rows * host // hosts, rows * (host + 1) // hosts)
+        return tuple(column[ours] for column in batch)

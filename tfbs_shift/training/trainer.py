@@ -132,13 +132,16 @@ class ShiftTrainer(keras.Model):
         return WindowRange(int(x.shape[1]), self.window, self.max_shift)
 
     def _one_hot(self, x: Tensor) -> Tensor:
-        """Codes (B, W) or one-hot (B, W, C) as one-hot, of the type that the model computes in."""
+        """Codes (B, W) or one-hot (B, W, C) as one-hot floats (B, W, C).
+
+        The model's layers turn them into what they compute in, as Keras does.
+        """
         if len(x.shape) == 2:
             order = [sequences.ACGT.index(base) for base in alphabet(self.model)]
             x = ops.equal(
                 x[:, :, None], np.asarray(order, keras.backend.standardize_dtype(x.dtype))
             )
-        return ops.cast(x, self.model.compute_dtype)
+        return ops.cast(x, keras.config.floatx())
 
     def _shifted(self, data, strategy: ShiftStrategy):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
