@@ -16,7 +16,8 @@ import pytest
 
 from tfbs_shift import data, models
 from tfbs_shift.commands import main
-from tfbs_shift.evaluation import evaluate, evaluate_part
+from tfbs_shift.evaluation import Details, Execution, Shifts, evaluate
+from tfbs_shift.evaluation.robustness import evaluated
 
 from .conftest import random_sequences
 from .test_commands import repeated, write_csv
@@ -140,16 +141,22 @@ def test_hosts_evaluate_several_labels_as_one(hosts, tmp_path, rng):
     x, y = random_sequences(rng, 61, 40), rng.integers(0, 2, (61, 3)).astype(np.uint8)
     folders = tmp_path / "one", tmp_path / "all"
     expected = evaluate(model, x, y, batch_size=8, folder=folders[0])
+
+    def of_host(i):
+        return evaluated(
+            model, x, y, Shifts(), Details(), Execution(8, folders[1], False, (i, hosts))
+        )
+
     for i in range(1, hosts):
-        evaluate_part(model, x, y, host=(i, hosts), batch_size=8, folder=folders[1])
-    found = evaluate(model, x, y, hosts=hosts, batch_size=8, folder=folders[1])
+        assert of_host(i) is None
+    found = of_host(0)
     assert json.dumps(found.to_dict()) == json.dumps(expected.to_dict())
     names = {file.name for file in folders[0].iterdir()}
     assert names == {file.name for file in folders[1].iterdir()}
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
     for i in range(hosts):  # over: whoever asks again gets it at once
-        evaluate_part(model, x, y, host=(i, hosts), batch_size=8, folder=folders[1])
+        assert (of_host(i) is None) == (i > 0)
     assert names == {file.name for file in folders[1].iterdir()}
 
 

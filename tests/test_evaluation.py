@@ -17,9 +17,9 @@ from tfbs_shift import (
     evaluate,
     sequences,
 )
-from tfbs_shift.evaluation import checks, running, statistics
-from tfbs_shift.evaluation.robustness import AREA_RESAMPLES
-from tfbs_shift.scanning.scans import ScanJob
+from tfbs_shift.evaluation import Execution, checks, running, statistics
+from tfbs_shift.evaluation.figures import RESAMPLES_OF_STATISTICS
+from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.tasks.areas import label_scores, resampled_scores
 from tfbs_shift.windows import WindowRange
 
@@ -68,7 +68,7 @@ def test_accuracy_and_loss_against_predict_and_sklearn(rng):
         )
     assert found.right_at_every_shift == pytest.approx(right.all(axis=1).mean())
     averaged = metrics.accuracy_score(y[:, 1], p.mean(axis=1).argmax(axis=1))
-    assert found.averaged == {"accuracy": pytest.approx(averaged)}
+    assert found.averaged["accuracy"] == pytest.approx(averaged)
     shifts = np.arange(SLACK + 1) - SLACK // 2
     for r, point in enumerate(found.curve):
         inside = np.abs(shifts) <= r
@@ -234,9 +234,9 @@ def test_the_papers_choice_among_other_strategies(tries, labels, more, rng):
         assert found.strategies[name]["loss"] == pytest.approx(mean, abs=1e-5)
         if labels == 1:
             right = (p[everyone, starts] > 0.5) == (y == 1)
-            assert np.array_equal(found.right_at[name], right[:, 0])
+            assert np.array_equal(found.chosen[name]["right"], right[:, 0])
         else:
-            assert np.allclose(found.predictions[name], p[everyone, starts], atol=1e-6)
+            assert np.allclose(found.chosen[name]["scores"], p[everyone, starts], atol=1e-6)
 
 
 def test_what_does_not_fit(rng):
@@ -319,7 +319,7 @@ def test_without_worst_only_the_starts_drawn_are_run(rng):
     everything = evaluate(model, x, y, strategies=(*names, "worst"), seed=3)
     for name in names:
         assert np.array_equal(few.starts[name], everything.starts[name])
-        assert np.allclose(few.predictions[name], everything.predictions[name], atol=1e-6)
+        assert np.allclose(few.chosen[name]["scores"], everything.chosen[name]["scores"], atol=1e-6)
         for metric, value in few.strategies[name].items():
             assert value == pytest.approx(everything.strategies[name][metric], abs=1e-6)
     assert few.scan is few.right is few.averaged is None
@@ -373,7 +373,7 @@ def test_strands_of_an_example_are_drawn_together(rng):
     found = evaluate(apart(3), x, np.tile(y, (2, 1)), average_strands=True, seed=4,
                      groups=np.tile(chromosomes, 2), self_checks=False)  # fmt: skip
     loss = found.scan.worst_loss.reshape(2, 40).mean(axis=0)
-    scores = found.predictions["worst"].reshape(2, 40, 3).mean(axis=0)
+    scores = found.chosen["worst"]["scores"].reshape(2, 40, 3).mean(axis=0)
     for unit, groups in (("examples", np.arange(40)), ("groups", chromosomes)):
         ours = found.intervals[unit]["strategies"]["worst"]
         names, index = np.unique(groups, return_inverse=True)
@@ -384,7 +384,9 @@ def test_strands_of_an_example_are_drawn_together(rng):
         def areas(counts, index=index):
             return resampled_scores(y, scores, counts[:, index])
 
-        expected = statistics.bootstrap(areas, len(names), resamples=AREA_RESAMPLES, seed=4)
+        expected = statistics.bootstrap(
+            areas, len(names), resamples=RESAMPLES_OF_STATISTICS, seed=4
+        )
         pairs = [ours["auroc"], ours["aupr"]]
         assert np.transpose(pairs) == pytest.approx(np.array(expected))
 
@@ -503,15 +505,15 @@ def test_random_starts_of_the_curve_are_uniform(rng):
     model = sequential(3, "sigmoid")
     x = random_sequences(rng, 1500, WINDOW + SLACK)
     y = random_labels(rng, 1500, 3, "binary")
-    job = ScanJob.of(model, x, y, window=None, max_shift=None, protect=None)
-    found = running.run(job, {"worst": WorstShift()}, seed=1, draws=2, folder=None,
-                        batch_size=None, progress=False)  # fmt: skip
+    job = ScanJob.of(model, x, y)
+    found = running.run(job, {"worst": WorstShift()}, seed=1, draws=2,
+                        execution=Execution())  # fmt: skip
     p = predictions(model, x)
     shifts = job.windows.shifts
     columns = np.empty((2, 5, 1500), int)
     for draw in (0, 1):
         for r in range(5):
-            kept = found.records.predictions(1 + draw, r)
+            kept = found.records.scores(1 + draw, r)
             columns[draw, r] = np.abs(p - kept[:, None]).sum(axis=2).argmin(axis=1)
             counts = np.bincount(columns[draw, r], minlength=len(shifts))
             inside = np.abs(shifts) <= r
@@ -530,12 +532,12 @@ def test_consistency_wobble_and_flips_by_brute_force(units, rng):
     classes = p[..., 0] > 0.5 if units == 1 else p.argmax(axis=2)
     found = evaluate(model, x, y)
     agree = (classes[:, :, None] == classes[:, None, :]).mean(axis=(1, 2))
-    assert found.every.agreement == pytest.approx(agree)
+    assert found.examples["consistency"] == pytest.approx(agree)
     chosen = p[..., -1] if units < 3 else p[np.arange(COUNT), :, y]
-    assert found.every.probability == pytest.approx(chosen, abs=1e-5)
-    assert found.every.wobble == pytest.approx(np.ptp(chosen, axis=1), abs=1e-5)
+    assert found.every["probability"] == pytest.approx(chosen, abs=1e-5)
+    assert found.examples["wobble"] == pytest.approx(np.ptp(chosen, axis=1), abs=1e-5)
     flipped = (classes != classes[:, [SLACK // 2]]).any(axis=1)
-    assert np.array_equal(found.every.flipped, flipped)
+    assert np.array_equal(found.examples["flipped"], flipped)
     figures = found.to_dict()
     assert figures["flipped"] == pytest.approx(flipped.mean())
     right = classes == y[:, None]
@@ -557,13 +559,13 @@ def test_several_labels_keep_or_change_their_calls(rng):
     found = evaluate(model, x, y, groups=np.arange(COUNT) // 6, examples=[7], self_checks=False)
     assert found.checks == []
     agree = (calls[:, :, None] == calls[:, None, :]).mean(axis=(1, 2, 3))
-    assert found.every.agreement == pytest.approx(agree)
-    assert found.every.wobble == pytest.approx(np.ptp(p, axis=1).mean(axis=1), abs=1e-5)
-    assert set(found.profiles) == {found.fragile, found.robust, 7}
-    for i, profile in found.profiles.items():
+    assert found.examples["consistency"] == pytest.approx(agree)
+    assert found.examples["wobble"] == pytest.approx(np.ptp(p, axis=1).mean(axis=1), abs=1e-5)
+    assert set(found.predictions_of) == {found.fragile, found.robust, 7}
+    for i, profile in found.predictions_of.items():
         assert np.allclose(profile, p[i], atol=1e-5)
     changed = (calls != calls[:, [SLACK // 2]]).any(axis=1)
-    assert found.every.flipped == pytest.approx(changed.mean(axis=1))
+    assert found.examples["flipped"] == pytest.approx(changed.mean(axis=1))
     assert np.array_equal(found.certificates == 4, ~changed.any(axis=1))
     for unit in ("examples", "groups"):
         one = found.intervals[unit]["strategies"]["worst"]
@@ -712,13 +714,13 @@ def test_controls_by_hand(rng):
     x = sequences.one_hot(rng.choice(4, (300, 24), p=[0.2, 0.5, 0.1, 0.2]))
     found = controls(letter_counter(), x, np.ones(300))
     p = 1 / (1 + np.exp(-8 * (x[:, 2:22, 1].mean(1) - x[:, 2:22, 2].mean(1, dtype=float))))
-    assert found["real"]["sureness"] == pytest.approx(np.maximum(p, 1 - p).mean(), abs=1e-5)
+    assert found["real"]["confidence"] == pytest.approx(np.maximum(p, 1 - p).mean(), abs=1e-5)
     assert found["real"]["called"] == pytest.approx((p > 0.5).mean())
     for kind in ("shuffled", "dinucleotide"):  # keep the composition
-        assert found[kind]["sureness"] == pytest.approx(found["real"]["sureness"], abs=1e-6)
+        assert found[kind]["confidence"] == pytest.approx(found["real"]["confidence"], abs=1e-6)
         assert found[kind]["detection"] == pytest.approx(0.5)
     assert found["uniform"] == {
-        "sureness": 0.5, "called": 0.0,
+        "confidence": 0.5, "called": 0.0,
         "detection": pytest.approx((p != 0.5).mean() + (p == 0.5).mean() / 2),
     }  # fmt: skip
     assert found["random"]["detection"] > 0.7

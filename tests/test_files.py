@@ -1,5 +1,6 @@
 """The files of an audit against a case worked by hand: names, order, values (docs/files.md)."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,8 +11,15 @@ from sklearn import metrics
 
 from tfbs_shift import data, evaluate, reports, sequences
 from tfbs_shift.commands import main
-from tfbs_shift.evaluation.comparing import SavedAudit, differences, repeats
+from tfbs_shift.evaluation.comparing import (
+    SavedAudit,
+    compare,
+    differences,
+    label_differences,
+    repeats,
+)
 from tfbs_shift.files import write_rows
+from tfbs_shift.tasks.areas import resampled_scores
 
 from .test_evaluation import detector
 
@@ -36,9 +44,12 @@ def hand(tmp_path):
     examples = data.Examples(codes, labels, places, names, "by hand")
     found = evaluate(detector(), examples.x, np.ones(4), strategies=("none", "worst"))
     out = tmp_path / "audit"
-    extra = {"data": {"source": "by hand", "checksum": "x", "negatives": None}}
-    reports.write_audit(found, examples, out, title="detector", about=["by hand"], extra=extra)
+    reports.write_audit(found, examples, out, title="detector", about=["by hand"])
     return out
+
+
+METRICS = ("accuracy", "auroc", "aupr", "mcc", "loss")
+NO_AREAS = {"auroc": None, "aupr": None, "mcc": None}  # all are bound
 
 
 def test_robustness_json(hand):
@@ -49,8 +60,13 @@ def test_robustness_json(hand):
     intervals, (at_centre, everywhere) = figures.pop("intervals"), figures.pop("curve")
     checks = figures.pop("checks")
     close = pytest.approx
+    codes = sequences.encode(["AAAAAA", "CAAAAA", "ACAAAA", "AACAAA"])
+    checksum = hashlib.sha256(codes.tobytes() + b"\x00\x01" * 4).hexdigest()[:16]
     assert figures == {
-        "schema": 1,
+        "schema": 2,
+        "task": "classes",
+        "classes": 2,
+        "threshold": 0.5,
         "examples": 4,
         "sequence_length": 6,
         "window": 4,
@@ -58,11 +74,11 @@ def test_robustness_json(hand):
         "shifts": [-1, 0, 1],
         "seed": 0,
         "strategies": {
-            "none": {"accuracy": 0.75, "loss": close(none, rel=1e-4)},
-            "worst": {"accuracy": 0.25, "loss": close(worst, rel=1e-4)},
+            "none": {"accuracy": 0.75, **NO_AREAS, "loss": close(none, rel=1e-4)},
+            "worst": {"accuracy": 0.25, **NO_AREAS, "loss": close(worst, rel=1e-4)},
         },
         "mean_over_shifts": {"accuracy": close(0.75), "loss": close(mean, rel=1e-4)},
-        "averaged_over_shifts": {"accuracy": 1.0},
+        "averaged_over_shifts": {"accuracy": 1.0, **NO_AREAS},
         "right_at_every_shift": 0.25,
         "consistency": close((1 + 3 * 5 / 9) / 4),
         "wobble": close(0.75 * (2 * SURE - 1), abs=1e-6),
@@ -76,12 +92,14 @@ def test_robustness_json(hand):
             "p_uniform": None,
         },
         "phase": None,
-        "data": {"source": "by hand", "checksum": "x", "negatives": None},
+        "data": {"source": "by hand", "checksum": f"sha256 {checksum}", "negatives": None},
     }
     assert list(at_centre) == [
         "max_shift", "accuracy", "random_accuracy", "random_accuracy_low", "random_accuracy_high",
         "loss", "random_loss", "random_loss_low", "random_loss_high",
-        "accuracy_low", "accuracy_high",
+        *(f"{start}{area}{end}" for area in NO_AREAS
+          for start, end in (("", ""), ("random_", ""), ("random_", "_low"), ("random_", "_high"))),
+        *(f"{metric}{end}" for metric in METRICS[:-1] for end in ("_low", "_high")),
     ]  # fmt: skip
     assert (at_centre["max_shift"], at_centre["accuracy"]) == (0, 0.75)
     assert at_centre["random_accuracy_low"] == at_centre["random_accuracy_high"] == 0.75
@@ -92,9 +110,13 @@ def test_robustness_json(hand):
     assert everywhere["random_accuracy_high"] == 1.0
     assert 0 <= everywhere["accuracy_low"] <= 0.25 <= everywhere["accuracy_high"] <= 1
     over = intervals.pop("examples")
-    assert intervals == {"confidence": 0.95, "resamples": 1000, "resamples_of_areas": None}
+    assert intervals == {
+        "confidence": 0.95, "resamples": 1000, "resamples_of_statistics": 200
+    }  # fmt: skip
     assert over["number"] == 4
-    assert over["averaged_over_shifts"] == {"accuracy": [1.0, 1.0]}
+    assert over["averaged_over_shifts"] == {
+        "accuracy": [1.0, 1.0], **{area: [None, None] for area in NO_AREAS}
+    }  # fmt: skip
     assert set(over) == {
         "number", "strategies", "mean_over_shifts", "averaged_over_shifts",
         "right_at_every_shift", "consistency", "wobble", "flipped",
@@ -106,12 +128,13 @@ def test_robustness_json(hand):
 
 def test_tables(hand):
     rows = (hand / "robustness.csv").read_text().splitlines()
-    assert rows[0] == "strategy,accuracy,accuracy_low,accuracy_high,loss,loss_low,loss_high"
+    columns = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
+    assert rows[0] == ",".join(["strategy", *columns])
     accuracies = {row.split(",")[0]: float(row.split(",")[1]) for row in rows[1:]}
     expected = {"none": 0.75, "worst": 0.25, "mean_over_shifts": 0.75, "averaged_over_shifts": 1.0}
     assert accuracies == pytest.approx(expected)
     assert list(accuracies) == list(expected)
-    assert rows[4] == "averaged_over_shifts,1.0,1.0,1.0,,,"
+    assert rows[4] == "averaged_over_shifts,1.0,1.0,1.0" + 12 * ","
     curve = (hand / "curve.csv").read_text().splitlines()
     assert curve[0].startswith("max_shift,accuracy,random_accuracy,")
     assert [row.split(",")[:2] for row in curve[1:]] == [["0", "0.75"], ["1", "0.25"]]
@@ -151,7 +174,7 @@ def test_shifts_npz(hand):
         assert set(arrays.files) == {
             "starts", "shifts", "start_none", "start_worst", "right_none", "right_worst", "loss",
             "worst_start", "worst_loss", "right", "probability", "wobble", "certificate", "labels",
-            "names", "chrom", "start", "end",
+            "names", "chrom", "start", "end", "probability_none", "probability_worst",
         }  # fmt: skip
         assert arrays["certificate"].tolist() == [1, 0, -1, 0]
         assert arrays["probability"][1] == pytest.approx([1 - SURE, SURE, SURE], abs=1e-6)
@@ -162,8 +185,10 @@ def test_shifts_npz(hand):
 def saved(name, right, *, folder=Path(), arrays=(), **figures):
     """An audit as it is read, of which only what compare needs is made up."""
     strategies = {"worst": {"accuracy": float(np.mean(right)), "loss": 0.0}}
-    figures = {"examples": len(right), "shifts": [0], "strategies": strategies, **figures}
-    audit = SavedAudit(name, folder, {"schema": 1, "data": {"checksum": "x"}, **figures})
+    # Three classes: of those accuracy is all there is beside the loss.
+    figures = {"task": "classes", "classes": 3, "threshold": 0.5} | figures
+    figures = {"examples": len(right), "shifts": [0], "strategies": strategies} | figures
+    audit = SavedAudit(name, folder, {"schema": 2, "data": {"checksum": "x"}, **figures})
     audit.__dict__["arrays"] = {"right_worst": np.asarray(right, bool), **dict(arrays)}
     return audit
 
@@ -173,7 +198,8 @@ def saved_labels(folder, y, predictions, *, arrays=(), **figures):
     (folder / "predictions").mkdir(parents=True)
     np.save(folder / "predictions" / "predictions_worst.npy", predictions)
     arrays = {"labels": y, **dict(arrays)}
-    return saved(folder.name, y[:, 0], folder=folder, arrays=arrays, labels=y.shape[1], **figures)
+    figures = {"task": "labels", "labels": y.shape[1], "threshold": 0.5} | figures
+    return saved(folder.name, y[:, 0], folder=folder, arrays=arrays, **figures)
 
 
 def resamples(groups, count):
@@ -201,8 +227,21 @@ def test_differences_by_hand():
     assert rows[0]["low"] < 5 / 36 < rows[0]["high"]
     assert (rows[0]["p"], rows[0]["q"]) == (pytest.approx(0.125), pytest.approx(0.25))
     assert (rows[1]["difference"], rows[1]["low"], rows[1]["p"], rows[1]["q"]) == (0, 0, 1, 1)
-    other = saved("other", [1, 0], data={"checksum": "y"})
-    assert differences([first, other]) == []
+    for data_of in ({"checksum": "y"}, {"checksum": ""}, {"checksum": None}, {}):
+        assert differences([first, saved("other", [1] * 36, data=data_of)]) == []
+
+
+def test_what_is_not_known_to_be_the_same_is_not_paired():
+    """Two audits without a checksum may be of any examples: neither pairs nor repeats."""
+    training = {"model": "cnn", "strategy": "none"}
+    unknown = [
+        saved(f"{i}", [1, 0, 1, 1], data={}, training=training | {"seed": i}) for i in range(2)
+    ]
+    found = compare(unknown)
+    assert (found.differences, found.repeats, found.unpaired) == ([], [], ["1"])
+    known = [saved(f"{i}", [1, 0, 1, 1], training=training | {"seed": i}) for i in range(2)]
+    found = compare(known)
+    assert (len(found.differences), len(found.repeats), found.unpaired) == (1, 1, [])
 
 
 @pytest.mark.parametrize("chromosomes", [None, 4, 8])
@@ -261,6 +300,33 @@ def test_intervals_of_differences_in_areas_are_paired(grouped, strands, rng, tmp
     assert differences(runs, seed=1)[0]["low"] != rows[0]["low"]
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_two_classes_are_compared_by_all_their_metrics(threshold, rng):
+    """Accuracy, areas and correlation; the interval of each from pairs drawn by hand."""
+    y = rng.integers(0, 2, 150)
+    scores = [np.clip(y * 0.2 + rng.random(150) * 0.8, 0, 1) for _ in range(2)]
+    runs = [
+        saved(
+            f"{i}", (p > threshold) == y, classes=2, threshold=threshold,
+            arrays={"labels": np.eye(2, dtype="u1")[y], "probability_worst": p.astype("f4")},
+        )
+        for i, p in enumerate(scores)
+    ]  # fmt: skip
+    rows = {row["metric"]: row for row in differences(runs)}
+    assert list(rows) == ["accuracy", "auroc", "aupr", "mcc"]
+    assert [metric for metric, row in rows.items() if "p" in row] == ["accuracy"]
+    counts = resamples(np.arange(150), 400).astype(int)
+    for metric, of in (
+        ("auroc", metrics.roc_auc_score),
+        ("mcc", lambda y, p: metrics.matthews_corrcoef(y, p > threshold)),
+    ):
+        drawn = [np.repeat(np.arange(150), row) for row in counts]
+        changes = [of(y[i], scores[1][i]) - of(y[i], scores[0][i]) for i in drawn]
+        row = rows[metric]
+        assert row["difference"] == pytest.approx(of(y, scores[1]) - of(y, scores[0]), abs=1e-6)
+        assert [row["low"], row["high"]] == about(np.percentile(changes, [2.5, 97.5]), 0.2)
+
+
 @pytest.mark.parametrize("strands", [1, 2])
 def test_label_differences_by_hand(strands, tmp_path):
     """The calls of label 0 differ in 1 and 6 examples of 36, those of label 1 in none; label 2
@@ -302,9 +368,10 @@ def test_comparison_files(hand, tmp_path, capsys):
     out = tmp_path / "comparison"
     assert main(["compare", f"--runs=one={hand},two={hand}", f"--out={out}"]) == 0
     found = json.loads((out / "comparison.json").read_text())
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert found["runs"] == ["one", "two"]
-    assert (found["repeats"], found["paper"]) == ([], {})
+    assert found["repeats"] == []
+    assert found["differences"][0]["metric"] == "accuracy"
     assert found["differences"] == [
         {"run": "two", "baseline": "one", "strategy": strategy, "metric": "accuracy",
          "difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "q": 1.0}
@@ -321,18 +388,18 @@ def test_comparison_files(hand, tmp_path, capsys):
         "plots/curve.svg", "plots/differences.png", "plots/differences.svg",
     }  # fmt: skip
     assert "Differences from one" in capsys.readouterr().out
-    for name in ("differences", "repeats", "paper", "runs", "labels_different"):
+    for name in ("differences", "repeats", "runs", "labels_different"):
         assert f"`{name}`" in DOCS
 
 
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
-        ("{hand}", "want two folders or more"),
+        ("{hand}", "--runs: want two audits or more"),
         ("{hand},{hand}", "two are named"),
         ("{hand},/nowhere", "/nowhere: no robustness.json in it: run tfbs-shift evaluate first"),
         ("{hand},b={bad}", "robustness.json: damaged"),
-        ("{hand},b={old}", "want schema 1; run tfbs-shift evaluate again"),
+        ("{hand},b={old}", "want schema 2; run tfbs-shift evaluate again"),
     ],
 )
 def test_mistakes_of_compare(runs, message, hand, tmp_path, capsys):

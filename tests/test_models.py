@@ -1,17 +1,15 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers, losses
+from keras import layers
 
 from tfbs_shift import InputError, models
-from tfbs_shift.models.outputs import Outputs, example_loss, input_window
+from tfbs_shift.models.inputs import input_window
 
 from .conftest import (
     WINDOW,
-    ZOO,
     Subclassed,
     functional,
-    random_labels,
     random_sequences,
     sequential,
 )
@@ -137,99 +135,6 @@ def test_input_window():
     flat = keras.Sequential([keras.Input((48,)), layers.Dense(1)])
     with pytest.raises(InputError, match=r"want \(batch, length, channels\)"):
         input_window(flat)
-
-
-@pytest.mark.parametrize("name", ZOO)
-def test_outputs_are_understood(name, rng):
-    model, _, width, _ = ZOO[name]()
-    outputs = Outputs.of(model, random_sequences(rng, 6, WINDOW))
-    assert outputs.kind == ("softmax" if "softmax" in name or width == 2 else "sigmoid")
-    assert outputs.width == width
-    assert outputs.logits == ("logits" in name)
-    assert outputs.exclusive == (name != "several sigmoids")
-
-
-def test_two_sigmoids_that_sum_to_one_are_no_softmax(rng):
-    """Fresh zero weights put both at 0.5; the layer says what they are."""
-    model = functional(2, "sigmoid")
-    model.layers[-1].set_weights([np.zeros((8, 2)), np.zeros(2)])
-    assert Outputs.of(model, random_sequences(rng, 6, WINDOW)).kind == "sigmoid"
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
-        losses.CategoricalCrossentropy(label_smoothing=0.1),
-        losses.CategoricalCrossentropy(reduction="sum"),
-        losses.CategoricalFocalCrossentropy(),
-        losses.BinaryCrossentropy(),
-        losses.MeanSquaredError(),
-        "categorical_crossentropy",
-        "crossentropy",
-        ["mse"],
-        {"out": "kld"},
-        lambda y, p: keras.ops.sum((y - p) ** 2, axis=1),
-    ],
-)
-def test_loss_of_each_example_against_keras_one_by_one(loss, rng):
-    """Keras's own number for a batch of one is that example's loss."""
-    model = functional()
-    model.compile("sgd", loss if not isinstance(loss, dict) else loss["out"])
-    x = random_sequences(rng, 6, WINDOW).astype("float32")
-    y = random_labels(rng, 6, 2, "categorical").astype("float32")
-    ours = np.asarray(example_loss(loss, y, model(x)))
-    theirs = [model.evaluate(x[i : i + 1], y[i : i + 1], verbose=0) for i in range(6)]
-    assert np.allclose(ours, theirs, rtol=1e-5)
-
-
-def test_sparse_and_flat_labels(rng):
-    p = np.array([[0.9, 0.1], [0.4, 0.6]], "float32")
-    assert np.allclose(example_loss("sparse_categorical_crossentropy", np.array([0, 0]), p),
-                       -np.log([0.9, 0.4]))  # fmt: skip
-    assert np.allclose(example_loss("binary_crossentropy", np.array([1, 0]), p[:, 1:]),
-                       -np.log([0.1, 0.4]))  # fmt: skip
-
-
-def test_labels_in_every_form():
-    one_hot = np.array([[0, 1], [1, 0], [0, 1]])
-    flat = np.array([1, 0, 1])
-    softmax = Outputs("softmax", 2, False, losses.CategoricalCrossentropy())
-    sparse = Outputs("softmax", 2, False, losses.SparseCategoricalCrossentropy())
-    sigmoid = Outputs("sigmoid", 1, False, losses.BinaryCrossentropy())
-    for y in (one_hot, flat, flat[:, None]):
-        assert softmax.labels(y, 3).tolist() == one_hot.tolist()
-        assert sparse.labels(y, 3).tolist() == flat.tolist()
-        assert sigmoid.labels(y, 3).tolist() == flat[:, None].tolist()
-    several = Outputs("sigmoid", 2, False, losses.BinaryCrossentropy())
-    assert several.labels(one_hot, 3) is not None
-    for outputs, y, message in (
-        (softmax, flat[:2], "3 sequences, but 2 labels"),
-        (softmax, np.array([0, 1, 2]), r"labels 0\.\.2: want classes 0\.\.1"),
-        (softmax, np.eye(3), r"labels \(3, 3\): the model predicts \(3, 2\)"),
-        (sigmoid, np.eye(3), r"labels \(3, 3\)"),
-        (several, flat, r"labels \(3,\)"),
-    ):
-        with pytest.raises(InputError, match=message):
-            outputs.labels(y, 3)
-
-
-def test_outputs_that_make_no_sense(rng):
-    x = random_sequences(rng, 4, WINDOW)
-    linear = functional(1, None)
-    for bias in (-9.0, 0.5):  # also where the predictions lie in 0..1 by chance
-        linear.layers[-1].set_weights([np.zeros((8, 1)), np.array([bias])])
-        with pytest.raises(InputError, match="not probabilities; compile it"):
-            Outputs.of(linear, x)
-    sequence = keras.Input((WINDOW, 4))
-    flat = layers.Flatten()(sequence)
-    with pytest.raises(InputError, match="several outputs"):
-        Outputs.of(keras.Model(sequence, [layers.Dense(1)(flat), layers.Dense(1)(flat)]), x)
-    with pytest.raises(InputError, match=r"predicts \(batch, 12, 1\)"):
-        Outputs.of(keras.Model(sequence, layers.Dense(1)(sequence)), x)
-    with pytest.raises(InputError, match="one number a batch"):
-        example_loss(lambda y, p: keras.ops.mean(p), np.ones((2, 1)), np.ones((2, 1)))
-    with pytest.raises(InputError, match="2 losses"):
-        example_loss(["mse", "mse"], np.ones((2, 1)), np.ones((2, 1)))
 
 
 @pytest.mark.parametrize("order", ["ACGT", "AGCT"])

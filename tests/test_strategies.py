@@ -212,6 +212,10 @@ def test_names():
         "worst",
         "worst_of_20",
     ]
+    for name in ("worst", "worst_of_20"):
+        assert type(strategy(name)) is WorstShift
+        assert type(strategy(name, protocol="paper")) is PaperWorstShift
+        assert strategy(name, protocol="paper").name == name
     for wrong in ("best", "worst_of_", "worst_of_x", "worst_of_-3"):
         with pytest.raises(InputError, match="want none, random, worst or worst_of_<n>"):
             strategy(wrong)

@@ -16,7 +16,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tfbs_shift import data, models, reports, sequences, windows
-    from tfbs_shift.evaluation import Robustness, controls, evaluate
+    from tfbs_shift.evaluation import (
+        Details,
+        Execution,
+        Robustness,
+        Shifts,
+        audit,
+        controls,
+        evaluate,
+    )
     from tfbs_shift.reports.exploring import explore
     from tfbs_shift.scanning import ScanPlan, ShiftScan, plan_scan, scan
     from tfbs_shift.strategies import NoShift, PaperWorstShift, RandomShift, WorstShift
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 
 _MODULES = ("data", "models", "reports", "sequences", "windows")
 _HOME = {
+    "Details": "evaluation",
+    "Execution": "evaluation",
     "NoShift": "strategies",
     "PaperWorstShift": "strategies",
     "RandomShift": "strategies",
@@ -33,7 +43,9 @@ _HOME = {
     "ShiftAudit": "training.auditing",
     "ShiftScan": "scanning",
     "ShiftTrainer": "training.trainer",
+    "Shifts": "evaluation",
     "WorstShift": "strategies",
+    "audit": "evaluation",
     "controls": "evaluation",
     "evaluate": "evaluation",
     "explore": "reports.exploring",
@@ -42,6 +54,8 @@ _HOME = {
 }
 
 __all__ = [
+    "Details",
+    "Execution",
     "InputError",
     "NoShift",
     "PaperWorstShift",
@@ -51,7 +65,9 @@ __all__ = [
     "ShiftAudit",
     "ShiftScan",
     "ShiftTrainer",
+    "Shifts",
     "WorstShift",
+    "audit",
     "controls",
     "data",
     "evaluate",

@@ -50,8 +50,8 @@ class ShiftStrategy(abc.ABC):
         """The candidates of a whole data set, ``int32`` (count, n); allowed: bool (count, S)."""
         parts = []
         for begin in range(0, count, _ROWS):
-            some = None if allowed is None else allowed[begin : begin + _ROWS]
-            drawn = self.candidates(min(_ROWS, count - begin), windows, some)
+            block = None if allowed is None else allowed[begin : begin + _ROWS]
+            drawn = self.candidates(min(_ROWS, count - begin), windows, block)
             parts.append(ops.convert_to_numpy(drawn))
         return np.concatenate(parts)
 
@@ -208,7 +208,12 @@ class RandomShift(ShiftStrategy):
 def strategy(name: str, *, seed: int | None = None, protocol: str = "exact") -> ShiftStrategy:
     """The strategy of a name: none, random, worst or worst_of_<n>.
 
-    ``protocol="paper"`` see :class:`WorstShift`.
+    Args:
+        seed: owns the draws.
+        protocol: "exact", or "paper" for :class:`PaperWorstShift`.
+
+    Raises:
+        InputError: an unknown name or protocol, tries below 1.
     """
     if protocol not in ("exact", "paper"):
         raise InputError(f"protocol {protocol!r}: want 'exact' or 'paper'")
@@ -218,7 +223,7 @@ def strategy(name: str, *, seed: int | None = None, protocol: str = "exact") -> 
     if name == "random":
         return RandomShift(seed)
     if name == "worst":
-        return WorstShift(None, seed, protocol=protocol)
+        return worst(None, seed)
     count = name.removeprefix("worst_of_")
     if count != name and count.isdecimal():
         return worst(int(count), seed)

@@ -133,11 +133,11 @@ def total_stride(model: keras.Model) -> int:
 
     Shifts of a multiple of it move what such a layer sees by whole positions.
     """
-    found = graph(model)
-    if found is None:
+    known = graph(model)
+    if known is None:
         return 1
     strides: dict[Key, int] = {}
-    for step in found.steps:
+    for step in known.steps:
         own = getattr(step.operation, "strides", 1) if len(step.shapes[0]) == 3 else 1
         first = own[0] if isinstance(own, tuple | list) else own
         total = max((strides.get(key, 1) for key in step.reads), default=1) * (first or 1)

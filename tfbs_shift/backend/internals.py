@@ -25,3 +25,14 @@ def make_variables(trainer: keras.Model, batch: Any) -> None:
         batch: what ``fit`` would give to the step.
     """
     trainer._symbolic_build(data_batch=batch)
+
+
+def structure(model: keras.Model) -> list[tuple[Any, str]]:
+    """Every layer and variable of a model, and what each computes in.
+
+    A graph that was traced from a model serves as long as these are the same objects: new values of
+    the variables are seen by it, another layer, variable or policy is not.
+    """
+    layers = model._flatten_layers(include_self=False)
+    objects = [(layer, layer.dtype_policy.name) for layer in layers]
+    return [*objects, *((variable, str(variable.dtype)) for variable in model.variables)]

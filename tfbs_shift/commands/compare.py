@@ -3,8 +3,7 @@
 Each run is a folder that evaluate wrote, or one with such a folder named audit in it; NAME=FOLDER
 gives it a name. The others are compared with the first: on the same examples by paired bootstrap
 and McNemar's test, corrected for the number of tests. Runs that differ by their seed alone are
-repeats: their mean and standard deviation is given. Where a run is a cell of the tables of Pap &
-Megyeri (ICAART 2022), the paper's figures stand beside it. The folder gets report.html, plots/,
+repeats: their mean and standard deviation is given. The folder gets report.html, plots/,
 comparison.json, differences.csv (of several labels labels.csv) and flags.txt.
 
   tfbs-shift compare --runs=audits/none,audits/worst --out=comparison
@@ -20,6 +19,7 @@ from absl import flags as absl_flags
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
+from tfbs_shift.text import aligned
 
 
 def define(flags: absl_flags.FlagValues) -> None:
@@ -40,69 +40,31 @@ def run(flags: absl_flags.FlagValues) -> None:
     out = shared.out_folder(flags)
     shared.load_keras()
     from tfbs_shift import reports
-    from tfbs_shift.evaluation.comparing import (
-        SavedAudit,
-        comparable,
-        differences,
-        label_differences,
-        repeats,
-    )
+    from tfbs_shift.evaluation.comparing import SavedAudit, compare
 
-    audits = []
-    for word in flags.runs:
-        name, equals, folder = word.partition("=")
-        if Path(word).expanduser().exists() or not equals:
-            name, folder = "", word
-        audits.append(SavedAudit.read(Path(folder).expanduser(), name or None))
-    if len(audits) < 2:
-        raise InputError("--runs: want two folders or more")
-    names = [audit.name for audit in audits]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"--runs: two are named {twice[0]!r}: give names, NAME=FOLDER")
-    if len({audit.several for audit in audits}) > 1:
-        raise InputError("--runs: some have several labels and some have classes")
-    labels = label_differences(audits)
-    found = differences(audits, labels, seed=flags.seed)
-    seeds = repeats(audits)
-    papers = {audit.name: reports.paper_cell(audit.figures) for audit in audits}
-    others = [audit.name for audit in audits[1:] if not comparable(audits[0], audit)]
-    about = [
-        *(f"{audit.name}: {audit.figures.get('data', {}).get('source', 'data not known')}"
-          for audit in audits),
-        *(f"{name}: other examples than {names[0]}, so there are no paired differences"
-          for name in others),
-        "",
-        *shared.flag_lines(flags),
-    ]  # fmt: skip
-    figures = {audit.name: audit.figures for audit in audits}
-    reports.write_json(
-        {
-            "schema": 1,
-            "runs": names,
-            "differences": found,
-            "repeats": seeds,
-            "paper": {name: cell for name, cell in papers.items() if cell},
-        },
-        out / "comparison.json",
-    )
-    reports.write_differences(found, out / "differences.csv")
-    if labels:
-        reports.write_differences(labels, out / "labels.csv")
-    tables = reports.comparison_tables(figures, found, seeds, papers)
-    reports.write_comparison(
-        figures,
-        out,
-        title=f"Shift audits of {', '.join(names)}",
-        about=about,
-        more=tables,
-        differences=[row for row in found if row["metric"] in ("accuracy", "auroc")],
-    )
+    try:
+        audits = [SavedAudit.read(folder, name) for folder, name in map(_place, flags.runs)]
+        comparison = compare(audits, seed=flags.seed)
+    except InputError as error:
+        raise InputError(f"--runs: {error}") from error
+    tables = reports.write_comparison(comparison, out, about=shared.flag_lines(flags))
     with replacing(out / "flags.txt") as file:
         file.write_text(shared.flagfile("compare", flags, [], out / "flags.txt"))
-    print(reports.text_table(figures))
+    print(reports.text_table(comparison.figures))
     for table in tables:
-        print(f"\n{table.heading}\n{reports.aligned(table.rows)}")
-    for name in others:
-        print(f"\n{name}: other examples than {names[0]}, so no differences were computed")
+        print(f"\n{table.heading}\n{aligned(table.rows)}")
+    first = next(iter(comparison.audits))
+    for name in comparison.unpaired:
+        print(
+            f"\n{name}: not known to be of the same examples as {first}, so no differences were "
+            "computed"
+        )
     print(f"\nwrote {out}: open {out / 'report.html'}")
+
+
+def _place(word: str) -> tuple[Path, str | None]:
+    """Folder and name of FOLDER or NAME=FOLDER."""
+    name, equals, folder = word.partition("=")
+    if Path(word).expanduser().exists() or not equals:
+        name, folder = "", word
+    return Path(folder).expanduser(), name or None

@@ -71,7 +71,7 @@ def run(flags: absl_flags.FlagValues) -> None:
         call("evaluate", f"--model={folder}", f"--data={out / 'data'}", f"--out={folder / 'audit'}")
         figures = json.loads((folder / "audit" / "robustness.json").read_text())
         audits[f"trained with {strategy}"] = figures
-    reports.write_comparison(
+    reports.write_side_by_side(
         audits, out, title="Shift audit on synthetic sequences (tfbs-shift demo)", about=ran
     )
     print(f"\nSYNTHETIC data, seed {flags.seed}\n{reports.text_table(audits)}")

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags as absl_flags
 
@@ -27,7 +27,12 @@ from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tfbs_shift.data import Examples
+    from tfbs_shift.scanning.predictors import Predictor
+    from tfbs_shift.strategies import ShiftStrategy
+    from tfbs_shift.windows import WindowRange
 
 
 def define(flags: absl_flags.FlagValues) -> None:
@@ -68,7 +73,13 @@ def define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_list(
         "examples", "", "Names or numbers (from 0) of examples to plot.", flag_values=flags
     )
-    number("draws", 5, "For several labels: random shifts behind the random curve; 0: none.", 0)
+    number("draws", 5, "Random shifts behind the random curve of areas; 0: none.", 0)
+    absl_flags.DEFINE_float(
+        "threshold",
+        0.5,
+        "The probability from which on class 1 of two, or a label, is called.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_boolean(
         "average_strands",
         False,
@@ -110,105 +121,89 @@ def run(flags: absl_flags.FlagValues) -> None:
 
 
 def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, int]) -> None:
-    from tfbs_shift import controls, evaluate, models, plan_scan, reports
-    from tfbs_shift.data.protecting import protected_spans
-    from tfbs_shift.evaluation import checks, evaluate_part
-    from tfbs_shift.models.outputs import input_window
+    from tfbs_shift import models, reports
+    from tfbs_shift.evaluation import audits
+    from tfbs_shift.evaluation.settings import Details, Execution, Shifts
+    from tfbs_shift.scanning.predictors import predictor
     from tfbs_shift.strategies import strategy
     from tfbs_shift.training import runs
     from tfbs_shift.windows import WindowRange
 
     chosen = [strategy(name, seed=flags.seed, protocol=flags.protocol) for name in flags.strategies]
-    model = models.load(flags.model)
-    windows = WindowRange(examples.length, input_window(model, flags.window), flags.max_shift)
+    model = predictor(models.load(flags.model))
+    windows = WindowRange(examples.length, model.window(flags.window), flags.max_shift)
     if flags.explain:
-        tries = sum(one.count(windows) for one in chosen)
-        if any(one.tries_every_start(windows) for one in chosen):
-            tries = len(windows)
-        print(
-            plan_scan(
-                model,
-                examples.length,
-                window=windows.window,
-                max_shift=flags.max_shift,
-                tries=tries,
-            )
-        )
+        _explain(model, chosen, windows)
         return
     out = shared.out_folder(flags)
-    show = _numbers(flags.examples, examples)
-    protect = None
-    if flags.protect is not None:
-        protect = protected_spans(examples, flags.protect, windows, motif=flags.motif)
-    elif flags.motif is not None:
-        raise InputError(f"--motif={flags.motif}: only with --protect=motif")
-    x = examples.one_hot(models.alphabet(model))
-    how: dict[str, Any] = {
-        "window": flags.window,
-        "strategies": chosen,
-        "max_shift": flags.max_shift,
-        "seed": flags.seed,
-        "protect": protect,
-        "draws": flags.draws,
-        "folder": out / "predictions",
-        "batch_size": flags.batch_size,
-        "progress": sys.stderr.isatty(),
-    }
-    index, hosts = host
-    if index:
-        evaluate_part(model, x, examples.y, host=host, **how)
-        print(f"host {index} of {hosts} is done; host 0 writes {out}")
-        return
-    chrom = None if examples.intervals is None else examples.intervals.chrom
-    found = evaluate(
-        model,
-        x,
-        examples.y,
-        groups=chrom if chrom is not None and len(set(chrom)) >= 5 else None,
-        examples=show,
-        average_strands=flags.average_strands,
-        label_names=examples.label_names,
-        hosts=hosts,
-        **how,
-    )
+    shown = _numbers(flags.examples, examples)
+    spans = _spans(flags, examples, windows)
     training = runs.settings(Path(flags.model).expanduser())
-    seen = _seen(flags, training)
-    found = replace(
-        found,
-        checks=found.checks + (checks.overlap(examples, seen) if seen is not None else []),
-        controls=controls(model, x, examples.y, window=flags.window, seed=flags.seed),
+    source, of_data = training.get("data", flags.data), shared.chosen_of_data(flags)
+    result = audits.audit(
+        model,
+        examples,
+        Shifts(chosen, flags.window, flags.max_shift, spans, flags.seed),
+        Details(
+            threshold=flags.threshold,
+            average_strands=flags.average_strands,
+            draws=flags.draws,
+            examples=shown,
+        ),
+        Execution(flags.batch_size, out / "predictions", sys.stderr.isatty(), host),
+        trained_on=None if host[0] else audits.training_examples(source, flags.split, **of_data),
+        training=training,
     )
-    if found.protection is not None:
-        what = flags.protect + (f" {flags.motif}" if flags.motif else "")
-        found.protection["what"] = what
-    extra: dict[str, Any] = {
-        "data": {
-            "source": examples.source,
-            "checksum": examples.checksum(),
-            "negatives": examples.negatives(),
-        }
-    }
-    if training:
-        extra["training"] = {k: v for k, v in training.items() if k != "data"}
-    lines = runs.provenance(examples)
-    about = [*lines, "", *shared.flag_lines(flags)]
-    reports.write_audit(found, examples, out, title=Path(flags.model).name, about=about,
-                        show=show, extra=extra)  # fmt: skip
+    if result is None:
+        print(f"host {host[0]} of {host[1]} is done; host 0 writes {out}")
+        return
+    if result.protection is not None:
+        result.protection["what"] = flags.protect + (f" {flags.motif}" if flags.motif else "")
+    title = Path(flags.model).name
+    reports.write_audit(result, examples, out, title=title, about=shared.flag_lines(flags))
     with replacing(out / "flags.txt") as file:
+        lines = list(result.provenance)
         file.write_text(shared.flagfile("evaluate", flags, lines, out / "flags.txt"))
-    if not found.predictions:  # shifts.npz has it all
+    if result.task.scored < 2:  # shifts.npz has it all
         shutil.rmtree(out / "predictions")
-    print(reports.text_table({Path(flags.model).name: found.to_dict()}))
-    for check in found.checks:
+    print(reports.text_table({title: result.to_dict()}))
+    for check in result.checks:
         if not check.passed:
             print(f"WARNING: {check.message}", file=sys.stderr)
     print(f"wrote {out}: open {out / 'report.html'}")
 
 
+def _explain(model: Predictor, strategies: Sequence[ShiftStrategy], windows: WindowRange) -> None:
+    """Prints what the windows share, and what that saves."""
+    from tfbs_shift import plan_scan
+
+    tries = sum(one.count(windows) for one in strategies)
+    if any(one.tries_every_start(windows) for one in strategies):
+        tries = len(windows)
+    print(
+        plan_scan(
+            model, windows.length, window=windows.window, max_shift=windows.max_shift, tries=tries
+        )
+    )
+
+
+def _spans(
+    flags: absl_flags.FlagValues, examples: Examples, windows: WindowRange
+) -> np.ndarray | None:
+    """What must stay inside the window, by ``--protect`` and ``--motif``."""
+    from tfbs_shift.data.protecting import protected_spans
+
+    if flags.protect is not None:
+        return protected_spans(examples, flags.protect, windows, motif=flags.motif)
+    if flags.motif is not None:
+        raise InputError(f"--motif={flags.motif}: only with --protect=motif")
+    return None
+
+
 def _numbers(wanted: list[str], examples: Examples) -> list[int]:
     """The numbers of examples that are given by name or number."""
     names = {} if examples.names is None else {str(n): i for i, n in enumerate(examples.names)}
-    found = []
+    numbers = []
     for word in wanted:
         number = names.get(word, int(word) if word.isdecimal() else -1)
         if not 0 <= number < len(examples):
@@ -216,24 +211,5 @@ def _numbers(wanted: list[str], examples: Examples) -> list[int]:
                 f"--examples={word}: no example has this name or number; want a name"
                 f"{'' if names else ' (there are none in this data)'} or 0..{len(examples) - 1}"
             )
-        found.append(number)
-    return found
-
-
-def _seen(flags: absl_flags.FlagValues, training: dict[str, Any]) -> Examples | None:
-    """What the model was trained on, so far as is known: to see whether the test set is new to it.
-
-    The data of its run folder; else the training set beside the test set. A single file has none,
-    and files too large to hold are not compared.
-    """
-    from tfbs_shift import data
-
-    source = training.get("data", flags.data)
-    path = Path(source).expanduser()
-    if flags.split != "test" or not (path.is_dir() or path.suffix == ".npz"):
-        return None
-    try:
-        seen = data.load(source, "train", **shared.chosen_of_data(flags))
-    except InputError:  # moved away since, or a folder of test files only
-        return None
-    return None if seen.in_file else seen
+        numbers.append(number)
+    return numbers

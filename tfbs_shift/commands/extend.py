@@ -51,7 +51,7 @@ def run(flags: absl_flags.FlagValues) -> None:
 
     from tfbs_shift.data.flanks import extend
 
-    found = extend(
+    extension = extend(
         paths["mat"],
         paths["genome"],
         out,
@@ -59,12 +59,12 @@ def run(flags: absl_flags.FlagValues) -> None:
         positions=paths.get("positions"),
         progress=sys.stderr.isatty(),
     )
-    if found.positions:
-        print(found.positions)
-    total = sum(found.counts.values())
-    for status, count in found.counts.items():
+    if extension.positions:
+        print(extension.positions)
+    total = sum(extension.counts.values())
+    for status, count in extension.counts.items():
         print(f"{status:>14}  {count:>9,}  {count / total:7.2%}")
-    masked = found.counts["nowhere"] + found.counts["several places"]
+    masked = extension.counts["nowhere"] + extension.counts["several places"]
     listed = f"; {masked:,} are masked, see {out.with_suffix('.unplaced.tsv')}" if masked else ""
     print(
         f"wrote {out}: {total - masked:,} of {total:,} rows with flanks of {flags.flank} bp{listed}"

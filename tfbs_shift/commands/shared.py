@@ -92,7 +92,7 @@ def devices(flags: absl_flags.FlagValues) -> None:
 
 def host(flags: absl_flags.FlagValues) -> tuple[int, int]:
     """(i, n): this process is host i of n, by the flags or Slurm's variables."""
-    found = []
+    values = []
     for name, variable in (("hosts", "SLURM_NTASKS"), ("host_index", "SLURM_PROCID")):
         value = flags[name].value
         if flags.distribute != "multihost":
@@ -104,8 +104,8 @@ def host(flags: absl_flags.FlagValues) -> tuple[int, int]:
             raise InputError(
                 f"--distribute=multihost: needs --{name}, or {variable} as Slurm sets it"
             )
-        found.append(int(text))
-    n, i = found or (1, 0)
+        values.append(int(text))
+    n, i = values or (1, 0)
     if i >= n:
         raise InputError(f"--host_index={i}: want 0..{n - 1}, one for each of --hosts={n}")
     return i, n

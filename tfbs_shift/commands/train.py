@@ -177,7 +177,8 @@ def _train(
 
     from tfbs_shift import models
     from tfbs_shift.backend import devices
-    from tfbs_shift.models.outputs import input_shape
+    from tfbs_shift.evaluation.audits import provenance
+    from tfbs_shift.models.inputs import input_shape
     from tfbs_shift.strategies import strategy
     from tfbs_shift.training import runs
 
@@ -190,7 +191,7 @@ def _train(
         model = models.tbinet(window, labels=values)
     else:
         model = models.load(flags.model)
-    lines = runs.provenance(*parts)
+    lines = provenance(*parts)
     first = devices.host()[0] == 0
     if first:
         print(*lines, sep="\n")

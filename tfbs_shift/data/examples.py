@@ -153,6 +153,14 @@ class Examples:
         digest = hashlib.sha256(self.codes[rows].tobytes() + self.labels[rows].tobytes())
         return f"{what} {digest.hexdigest()[:16]}"
 
+    def described(self) -> dict[str, Any]:
+        """What these examples are, for the record: ``source``, ``checksum``, ``negatives``."""
+        return {
+            "source": self.source,
+            "checksum": self.checksum(),
+            "negatives": self.negatives(),
+        }
+
     def as_dataset(
         self,
         batch_size: int,

@@ -40,7 +40,7 @@ _MOST_PLACES = 64
 _NOWHERE, _PLACED, _SAME_FLANKS, _SEVERAL, _BY_POSITION = range(len(stored.STATUS))
 
 
-class Found(NamedTuple):
+class Extension(NamedTuple):
     """What :func:`extend` did."""
 
     counts: dict[str, int]
@@ -57,7 +57,7 @@ def extend(
     flank: int,
     positions: Path | None = None,
     progress: bool = False,
-) -> Found:
+) -> Extension:
     """Writes the rows of a DeepSEA ``.mat`` with real bases added on either side.
 
     Each row is searched on both strands of the genome's 200-bp grid. Rows of the reverse strand
@@ -119,7 +119,7 @@ def extend(
     names = names if labels == len(names) else [""] * labels
     counts = stored.write_stored(out, columns, length, names, places.names, made_from)
     work.remove()
-    return Found(counts, message)
+    return Extension(counts, message)
 
 
 # ---- where the rows are ----

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from tfbs_shift import sequences
-from tfbs_shift.evaluation.checks import predicted
-from tfbs_shift.scanning.scans import ScanJob
+from tfbs_shift.evaluation.checks import outputs_of
+from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.tasks.areas import label_scores
 
 _EXAMPLES = 2000
@@ -21,6 +21,7 @@ def controls(
     y: Any,
     *,
     window: int | None = None,
+    threshold: float = 0.5,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
     """How sure a model is of inputs that are no real sequence, beside the centre windows of ``x``.
@@ -29,23 +30,24 @@ def controls(
     dinucleotide count kept; ``uniform``: 1/4 in every channel; ``random``: every base uniform. As
     many as there are examples, up to 2,000 evenly spread ones.
 
-    Sureness is the highest probability (of several labels: the largest of them). Detection is the
+    Confidence is the highest probability (of several labels: the largest of them). Detection is the
     AUROC with which it tells real windows (higher) from the others: 0.5 cannot tell, below 0.5 the
     model is surer of what is no sequence.
 
     Args:
         model, x, y, window: as for ``scan``; x has 4 channels.
+        threshold: as for ``evaluate``.
         seed: of the shuffles and draws.
 
     Returns:
-        For ``real`` and each kind of input: ``sureness``, the mean; ``called``, the share called
-        bound (the class of the highest number, or any label above 0.5); and ``detection``, not for
+        For ``real`` and each kind of input: ``confidence``, the mean; ``called``, the share called
+        bound (the last class, or any label); and ``detection``, not for
         ``real``.
 
     Raises:
-        InputError: as ``scan``.
+        InputError: as ``scan``; predictions that are no probabilities.
     """
-    job = ScanJob.of(model, x, y, window=window, max_shift=0, protect=None)
+    job = ScanJob.of(model, x, y, window=window, max_shift=0, threshold=threshold)
     rng = np.random.default_rng(seed)
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _EXAMPLES)).astype(int))
     centre = slice(job.windows.centre, job.windows.centre + job.windows.window)
@@ -61,19 +63,15 @@ def controls(
         "uniform": uniform,
         "random": sequences.one_hot(rng.integers(0, 4, codes.shape)),
     }
-    found: dict[str, dict[str, float]] = {}
-    sure: dict[str, np.ndarray] = {}
+    results: dict[str, dict[str, float]] = {}
+    confidence: dict[str, np.ndarray] = {}
     for name, windows in inputs.items():
-        p = predicted(job, windows)
-        if p.shape[1] == 1:
-            p = np.concatenate([1 - p, p], axis=1)
-        sure[name] = p.max(axis=1)
-        called = (
-            p.argmax(axis=1) == p.shape[1] - 1 if job.outputs.exclusive else p.max(axis=1) > 0.5
-        )
-        found[name] = {"sureness": float(sure[name].mean()), "called": float(called.mean())}
+        confidence[name], called = job.task.confidence(outputs_of(job, windows))
+        results[name] = {
+            "confidence": float(confidence[name].mean()), "called": float(called.mean())
+        }  # fmt: skip
         if name != "real":
-            both = np.concatenate([sure["real"], sure[name]])[:, None]
+            both = np.concatenate([confidence["real"], confidence[name]])[:, None]
             truth = (np.arange(len(both)) < len(real)).astype(int)[:, None]
-            found[name]["detection"] = float(label_scores(truth, both).auroc[0])
-    return found
+            results[name]["detection"] = float(label_scores(truth, both).auroc[0])
+    return results

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from tfbs_shift import sequences
-from tfbs_shift.backend import devices
 from tfbs_shift.data import Examples, Intervals
 from tfbs_shift.evaluation.curves import nearest
-from tfbs_shift.scanning.scans import ScanJob
+from tfbs_shift.scanning.jobs import ScanJob
+from tfbs_shift.tasks import Classes, Labels
 from tfbs_shift.tasks.areas import label_scores
 
 _EXAMPLES = 1000
-_AT_ONCE = 64
 _SURE = 0.001  # p-value
 _SATURATED = 1e-6
 
@@ -47,12 +45,12 @@ def of_model(job: ScanJob) -> list[Check]:
          for i, s in zip(rows.tolist(), starts.tolist(), strict=True)]
     )  # fmt: skip
     y = np.asarray(job.y)[rows]
-    first, again = predicted(job, windows), predicted(job, windows)
-    found = [_room(job), _repeats(first, again), _saturation(first)]
-    found += _labels(job, y, first) if job.outputs.exclusive else _columns(y, first)
+    first, again = outputs_of(job, windows), outputs_of(job, windows)
+    results = [_room(job), _repeats(first, again), _saturation(first)]
+    results += _OF_TASK[job.task.name](job.task, y, first)
     if windows.shape[2] == 4:
-        found.append(_alphabet(job, y, first, windows))
-    return found
+        results.append(_alphabet(job, y, first, windows))
+    return results
 
 
 def _room(job: ScanJob) -> Check:
@@ -67,13 +65,9 @@ def _room(job: ScanJob) -> Check:
     )  # fmt: skip
 
 
-def predicted(job: ScanJob, windows: np.ndarray) -> np.ndarray:
-    """Probabilities (n, K) of windows (n, L, C), by ``predict``, in batches."""
-    # Each device always gets as many, so that not a bit tells how many devices there are.
-    count, size = len(windows), _AT_ONCE * devices.replicas()
-    padded = np.arange(math.ceil(count / size) * size) % count
-    outputs = job.model.predict(windows[padded].astype(np.float32), batch_size=size, verbose=0)
-    return job.outputs.probabilities(np.asarray(outputs[:count], np.float32))
+def outputs_of(job: ScanJob, windows: np.ndarray) -> np.ndarray:
+    """Predictions (n, K) of windows (n, L, C), logits as probabilities."""
+    return job.task.outputs(job.predictor.run(windows))
 
 
 def _repeats(first: np.ndarray, again: np.ndarray) -> Check:
@@ -100,10 +94,9 @@ def _saturation(p: np.ndarray) -> Check:
     )  # fmt: skip
 
 
-def _labels(job: ScanJob, y: np.ndarray, p: np.ndarray) -> list[Check]:
-    truth = job.outputs.truth(y)
-    named = (p[:, 0] > 0.5).astype(int) if p.shape[1] == 1 else p.argmax(axis=1)
-    right, total = int((named == truth).sum()), len(truth)
+def _classes(task: Classes, y: np.ndarray, p: np.ndarray) -> list[Check]:
+    truth, calls = task.truth(y), task.without_logits().calls(p)
+    right, total = int((calls == truth).sum()), len(truth)
     share = max(np.bincount(truth).max() / total, 1e-9)
     text = f"accuracy {right / total:.3f} of {total} examples, the commonest class is {share:.3f}"
     if len(np.unique(truth)) < 2:
@@ -115,7 +108,7 @@ def _labels(job: ScanJob, y: np.ndarray, p: np.ndarray) -> list[Check]:
         f"{text}: no better than always saying that, so its robustness means nothing",
     )  # fmt: skip
     classes = max(2, p.shape[1])
-    turned = int((classes - 1 - named == truth).sum())
+    turned = int((classes - 1 - calls == truth).sum())
     worse = 1.0
     if right + turned:
         worse = float(stats.binomtest(right, right + turned, 0.5, alternative="less").pvalue)
@@ -127,7 +120,7 @@ def _labels(job: ScanJob, y: np.ndarray, p: np.ndarray) -> list[Check]:
     return [chance, labels]
 
 
-def _columns(y: np.ndarray, p: np.ndarray) -> list[Check]:
+def _labels(task: Labels, y: np.ndarray, p: np.ndarray) -> list[Check]:
     own = float(label_scores(y, p).means()["auroc"])
     if np.isnan(own):
         return [Check("chance", False, "no label has both classes among the examples checked")]
@@ -136,7 +129,7 @@ def _columns(y: np.ndarray, p: np.ndarray) -> list[Check]:
         "chance", own > 0.55,
         text if own > 0.55 else f"{text}: near chance (0.5), so its robustness means nothing",
     )  # fmt: skip
-    found = [chance]
+    results = [chance]
     if y.shape[1] > 2:
         moved = {
             f"moved by {by:+d}": label_scores(np.roll(y, by, axis=1), p).means()["auroc"]
@@ -145,7 +138,7 @@ def _columns(y: np.ndarray, p: np.ndarray) -> list[Check]:
         moved["reversed"] = label_scores(y[:, ::-1], p).means()["auroc"]
         best = max(moved, key=lambda how: np.nan_to_num(moved[how]))
         wrong = bool(moved[best] > own + 0.05)
-        found.append(
+        results.append(
             Check(
                 "labels",
                 not wrong,
@@ -153,13 +146,16 @@ def _columns(y: np.ndarray, p: np.ndarray) -> list[Check]:
                 + (": higher, so the labels are probably in the wrong columns" if wrong else ""),
             )
         )
-    return found
+    return results
+
+
+_OF_TASK = {"classes": _classes, "labels": _labels}
 
 
 def _alphabet(job: ScanJob, y: np.ndarray, p: np.ndarray, windows: np.ndarray) -> Check:
     """Whether the model fits better with C and G exchanged: ACGT is AGCT then, and back."""
-    other = predicted(job, sequences.reorder(windows, sequences.ACGT, sequences.AGCT))
-    ours, theirs = _surprise(job, y, p), _surprise(job, y, other)
+    other = outputs_of(job, sequences.reorder(windows, sequences.ACGT, sequences.AGCT))
+    ours, theirs = job.task.surprise(y, p), job.task.surprise(y, other)
     text = (
         f"cross-entropy {ours.mean():.4f} with the channels as given, {theirs.mean():.4f} with the "
         "second and third exchanged (A, C, G, T for A, G, C, T)"
@@ -171,14 +167,6 @@ def _alphabet(job: ScanJob, y: np.ndarray, p: np.ndarray, windows: np.ndarray) -
     if fits:
         return Check("alphabet", True, text)
     return Check("alphabet", False, f"{text}: the model probably reads the other order")
-
-
-def _surprise(job: ScanJob, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each example."""
-    p = np.clip(p.astype(np.float64), 1e-7, 1 - 1e-7)
-    if job.outputs.exclusive and p.shape[1] > 1:
-        return -np.log(p[np.arange(len(p)), job.outputs.truth(y)])
-    return -np.where(y > 0.5, np.log(p), np.log(1 - p)).mean(axis=1)
 
 
 def overlap(test: Examples, training: Examples) -> list[Check]:
@@ -195,15 +183,15 @@ def overlap(test: Examples, training: Examples) -> list[Check]:
         for row, back in zip(codes, other, strict=True)
     )
     text = f"{same} of {len(test)} test sequences, or their other strand, are training sequences"
-    found = [Check("duplicates", not same, text + (": figures are too good" if same else ""))]
+    results = [Check("duplicates", not same, text + (": figures are too good" if same else ""))]
     places = [_places(part) for part in (test, training)]
     if places[0] is not None and places[1] is not None:
         count = int(overlapping(places[0], places[1]).sum())
         text = f"{count} of {len(places[0].start)} test windows overlap a training window"
-        found.append(
+        results.append(
             Check("overlap", not count, text + (": figures may be too good" if count else ""))
         )
-    return found
+    return results
 
 
 def _places(examples: Examples) -> Intervals | None:
@@ -225,8 +213,8 @@ def overlapping(these: Intervals, those: Intervals) -> np.ndarray:
         # The furthest end among those that begin no later.
         ends = np.maximum.accumulate(those.end[theirs][order]) if len(order) else starts
         before = np.searchsorted(starts, these.end[mine], side="left") - 1
-        some = before >= 0
+        known = before >= 0
         hit = np.zeros(len(before), bool)
-        hit[some] = ends[before[some]] > these.start[mine][some]
+        hit[known] = ends[before[known]] > these.start[mine][known]
         result[mine] = hit
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ import numpy as np
 
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import statistics
-from tfbs_shift.evaluation.robustness import AREA_RESAMPLES, SCHEMA
-from tfbs_shift.tasks.areas import label_scores, resampled_scores
+from tfbs_shift.evaluation.figures import RESAMPLES_OF_STATISTICS
+from tfbs_shift.evaluation.robustness import SCHEMA
+from tfbs_shift.tasks import Task, described_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +41,11 @@ class SavedAudit:
             InputError: no audit there, or one of another schema.
         """
         places = [folder, folder / "audit"]
-        found = next((place for place in places if (place / "robustness.json").is_file()), None)
-        if found is None:
+        written = [place for place in places if (place / "robustness.json").is_file()]
+        if not written:
             raise InputError(f"{folder}: no robustness.json in it: run tfbs-shift evaluate first")
-        path = found / "robustness.json"
+        place = written[0]
+        path = place / "robustness.json"
         try:
             figures = json.loads(path.read_text())
         except ValueError as error:
@@ -51,8 +53,8 @@ class SavedAudit:
         if not isinstance(figures, dict) or figures.get("schema") != SCHEMA:
             raise InputError(f"{path}: want schema {SCHEMA}; run tfbs-shift evaluate again")
         if name is None:
-            name = folder.name if found == folder and folder.name != "audit" else found.parent.name
-        return cls(name, found, figures)
+            name = folder.name if place == folder and folder.name != "audit" else place.parent.name
+        return cls(name, place, figures)
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -71,21 +73,23 @@ class SavedAudit:
             ) from error
 
     @property
-    def several(self) -> bool:
-        """Whether there are several labels."""
-        return "labels" in self.figures
+    def task(self) -> Task:
+        """How its predictions were judged."""
+        return described_by(self.figures)
 
     @property
     def checksum(self) -> str:
-        """Tells whether two audits are of the same examples."""
-        return str(self.figures.get("data", {}).get("checksum", ""))
+        """Tells the examples from others; "" where it is not known."""
+        return str(self.figures.get("data", {}).get("checksum") or "")
 
-    def predictions(self, strategy: str) -> np.ndarray:
-        """float32 (N, K) under a strategy, of several labels; both strands averaged if that was.
+    def scores(self, strategy: str) -> np.ndarray:
+        """float32 (N, ``task.scored``) under a strategy; both strands averaged if that was.
 
         Raises:
             InputError: the file is missing or damaged.
         """
+        if self.task.scored == 1:
+            return self.column("probability", strategy)[:, None]
         path = self.folder / "predictions" / f"predictions_{strategy}.npy"
         try:
             values = np.load(path, mmap_mode="r")
@@ -93,25 +97,84 @@ class SavedAudit:
             raise InputError(
                 f"{path}: missing or damaged; run tfbs-shift evaluate again"
             ) from error
-        return self._averaged(values)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """uint8 (N, K), of the first strand alone if strands were averaged."""
-        labels = self.arrays["labels"]
-        return labels[: len(labels) // 2] if self.figures.get("average_strands") else labels
-
-    @property
-    def groups(self) -> np.ndarray | None:
-        """(N,) chromosomes, where known; None where they are fewer than 5, too few to resample."""
-        chrom = self.arrays.get("chrom")
-        return None if chrom is None or len(np.unique(chrom)) < 5 else chrom
-
-    def _averaged(self, values: np.ndarray) -> np.ndarray:
-        if not self.figures.get("average_strands"):
+        if not self._strands:
             return values
         half = len(values) // 2
         return (values[:half] + values[half:]) / 2
+
+    def column(self, name: str, strategy: str) -> np.ndarray:
+        """A column (N,) at the starts that a strategy chose."""
+        return self.arrays[f"{name}_{strategy}"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N, K) as the task has them, of the first strand alone if strands were averaged."""
+        labels = self.arrays["labels"]
+        labels = self.task.labels(labels, len(labels))
+        return labels[: len(labels) // 2] if self._strands else labels
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """(N,) chromosomes, where known and enough to resample."""
+        return statistics.resampling_groups(self.arrays.get("chrom"))
+
+    @property
+    def _strands(self) -> bool:
+        return bool(self.figures.get("average_strands"))
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several audits beside the first.
+
+    Attributes:
+        audits: what is compared, by name.
+        differences: of each later audit from the first, see :func:`differences`.
+        labels: label by label, see :func:`label_differences`.
+        repeats: runs that differ by their seed, see :func:`repeats`.
+        unpaired: names of audits that are not known to be of the first one's examples.
+    """
+
+    audits: dict[str, SavedAudit]
+    differences: list[dict[str, Any]]
+    labels: list[dict[str, Any]]
+    repeats: list[dict[str, Any]]
+    unpaired: list[str]
+
+    @property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Of each audit, by name."""
+        return {name: audit.figures for name, audit in self.audits.items()}
+
+
+def compare(audits: Sequence[SavedAudit], *, seed: int = 0) -> Comparison:
+    """Puts audits side by side.
+
+    Args:
+        audits: two or more, the first of which is the baseline.
+        seed: of the resamples.
+
+    Raises:
+        InputError: fewer, two of one name, or different tasks; files that are missing or damaged.
+    """
+    if len(audits) < 2:
+        raise InputError("want two audits or more")
+    names = [audit.name for audit in audits]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"two are named {twice[0]!r}: give names, NAME=FOLDER")
+    tasks = {audit.name: audit.figures["task"] for audit in audits}
+    if len(set(tasks.values())) > 1:
+        of_each = ", ".join(f"{name}: {task}" for name, task in tasks.items())
+        raise InputError(f"some predict labels and some classes ({of_each})")
+    labels = label_differences(audits)
+    return Comparison(
+        {audit.name: audit for audit in audits},
+        differences(audits, labels, seed=seed),
+        labels,
+        repeats(audits),
+        [audit.name for audit in audits[1:] if not comparable(audits[0], audit)],
+    )
 
 
 def differences(
@@ -119,9 +182,10 @@ def differences(
 ) -> list[dict[str, Any]]:
     """Each later audit against the first, under each strategy both have.
 
-    Accuracy: paired bootstrap (chromosomes where known and at least 5, else examples) and McNemar's
-    exact test, corrected over all rows to control the false discovery rate. Several labels: paired
-    bootstrap of the mean AUROC and AUPR, and how many of ``labels`` differ.
+    Every metric but the loss: paired bootstrap (chromosomes where known and at least 5, else
+    examples). Of one that is a mean over examples right or wrong also McNemar's exact test,
+    corrected over all rows to control the false discovery rate; of several labels, how many of
+    ``labels`` differ.
 
     Args:
         audits: two or more.
@@ -130,29 +194,33 @@ def differences(
 
     Returns:
         Rows ``run, baseline, strategy, metric, difference, low, high``, and ``p, q`` for accuracy;
-        ``labels_different`` (q below 0.05) and ``labels_tested`` for several labels. Runs on other
-        examples than the first have no rows.
+        ``labels_different`` (q below 0.05) and ``labels_tested`` for several labels. Runs that are
+        not :func:`comparable` with the first have no rows.
     """
-    first, *others = audits
     rows: list[dict[str, Any]] = []
-    for other in others:
-        if not comparable(first, other):
-            continue
-        for strategy in first.figures["strategies"]:
-            if strategy in other.figures["strategies"]:
-                about = {"run": other.name, "baseline": first.name, "strategy": strategy}
-                compare = _areas if first.several else _accuracy
-                found = [about | row for row in compare(first, other, strategy, seed)]
-                if first.several:
-                    tests = [one for one in labels if about.items() <= one.items()]
-                    different = sum(one["q"] < 0.05 for one in tests)
-                    number = {"labels_different": different, "labels_tested": len(tests)}
-                    found = [row | number for row in found]
-                rows += found
+    for first, other, strategy in _pairs(audits):
+        about = {"run": other.name, "baseline": first.name, "strategy": strategy}
+        compared = _means(first, other, strategy, seed) + _statistics(first, other, strategy, seed)
+        if first.task.scored > 1:
+            tests = [one for one in labels if about.items() <= one.items()]
+            different = sum(one["q"] < 0.05 for one in tests)
+            number = {"labels_different": different, "labels_tested": len(tests)}
+            compared = [row | number for row in compared]
+        rows += [about | row for row in compared]
     tested = [row for row in rows if "p" in row]
     for row, q in zip(tested, statistics.corrected([row["p"] for row in tested]), strict=True):
         row["q"] = float(q)
     return rows
+
+
+def _pairs(audits: Sequence[SavedAudit]) -> Iterator[tuple[SavedAudit, SavedAudit, str]]:
+    """The first audit, each later one that it can be paired with, and each strategy both have."""
+    first, *others = audits
+    for other in others:
+        if comparable(first, other):
+            for strategy in first.figures["strategies"]:
+                if strategy in other.figures["strategies"]:
+                    yield first, other, strategy
 
 
 def label_differences(audits: Sequence[SavedAudit]) -> list[dict[str, Any]]:
@@ -160,68 +228,82 @@ def label_differences(audits: Sequence[SavedAudit]) -> list[dict[str, Any]]:
 
     Returns:
         Rows ``run, baseline, strategy, label, auroc_baseline, auroc, p, q``: McNemar's exact test
-        of the calls (above 0.5), corrected over the labels of one run and strategy. Labels that
-        lack a class are left out; none for runs that are not of several labels.
+        of the calls, corrected over the labels of one run and strategy. Labels that lack a class
+        are left out; none for runs that are not of several labels.
     """
-    first, *others = audits
     rows: list[dict[str, Any]] = []
-    for other in others:
-        if not first.several or not comparable(first, other):
+    for first, other, strategy in _pairs(audits):
+        if first.task.scored < 2:
             continue
-        for strategy in first.figures["strategies"]:
-            if strategy not in other.figures["strategies"]:
-                continue
-            y, p, q = first.labels, first.predictions(strategy), other.predictions(strategy)
-            scores = [label_scores(y, np.asarray(one)) for one in (p, q)]
-            labels = np.flatnonzero(scores[0].scored)
-            right = [(np.asarray(one) > 0.5) == (y > 0.5) for one in (p, q)]
-            tests = [statistics.mcnemar(right[0][:, k], right[1][:, k]) for k in labels]
-            names = first.arrays.get("label_names", np.arange(y.shape[1]))
-            for k, test, corrected in zip(labels, tests, statistics.corrected(tests), strict=True):
-                rows.append(
-                    {"run": other.name, "baseline": first.name, "strategy": strategy}
-                    | {"label": str(names[k]), "auroc_baseline": float(scores[0].auroc[k])}
-                    | {"auroc": float(scores[1].auroc[k]), "p": test, "q": float(corrected)}
-                )
+        y, scores = first.labels, [np.asarray(one.scores(strategy)) for one in (first, other)]
+        auroc = [first.task.per_label(y, one)["auroc"] for one in scores]
+        labels = np.flatnonzero(~np.isnan(auroc[0]))
+        right = [
+            (one > audit.task.threshold) == (y > 0.5)
+            for one, audit in zip(scores, (first, other), strict=True)
+        ]
+        tests = [statistics.mcnemar(right[0][:, k], right[1][:, k]) for k in labels]
+        names = first.arrays.get("label_names", np.arange(y.shape[1]))
+        for k, test, corrected in zip(labels, tests, statistics.corrected(tests), strict=True):
+            rows.append(
+                {"run": other.name, "baseline": first.name, "strategy": strategy}
+                | {"label": str(names[k]), "auroc_baseline": float(auroc[0][k])}
+                | {"auroc": float(auroc[1][k]), "p": test, "q": float(corrected)}
+            )
     return rows
 
 
 def comparable(first: SavedAudit, other: SavedAudit) -> bool:
-    """Whether two audits are of the same examples, labels and strands."""
-    same = ("examples", "labels", "average_strands")
-    return first.checksum == other.checksum and all(
+    """Whether two audits are known to be of the same examples, and judged alike.
+
+    What cannot be shown to be the same is not: an audit without a checksum equals no other.
+    """
+    same = ("task", "classes", "labels", "examples", "average_strands")
+    return bool(first.checksum) and first.checksum == other.checksum and all(
         first.figures.get(key) == other.figures.get(key) for key in same
-    )
+    )  # fmt: skip
 
 
-def _accuracy(
+def _means(first: SavedAudit, other: SavedAudit, strategy: str, seed: int) -> list[dict[str, Any]]:
+    """Differences of the metrics that are means of a column."""
+    rows = []
+    for metric, name in first.task.means.items():
+        one, two = (audit.column(name, strategy) for audit in (first, other))
+        change = two.astype(float) - one
+        interval = statistics.of_means(change[:, None], first.groups, seed=seed)
+        row = {"metric": metric, "difference": float(change.mean())}
+        row |= {"low": float(interval.low[0]), "high": float(interval.high[0])}
+        if one.dtype == bool:
+            row["p"] = statistics.mcnemar(one, two)
+        rows.append(row)
+    return rows
+
+
+def _statistics(
     first: SavedAudit, other: SavedAudit, strategy: str, seed: int
 ) -> list[dict[str, Any]]:
-    one, two = (audit.arrays[f"right_{strategy}"] for audit in (first, other))
-    change = two.astype(float) - one
-    interval = statistics.of_means(change[:, None], first.groups, seed=seed)
-    return [
-        {"metric": "accuracy", "difference": float(change.mean())}
-        | {"low": float(interval.low[0]), "high": float(interval.high[0])}
-        | {"p": statistics.mcnemar(one, two)}
-    ]
-
-
-def _areas(first: SavedAudit, other: SavedAudit, strategy: str, seed: int) -> list[dict[str, Any]]:
-    y, p, q = first.labels, first.predictions(strategy), other.predictions(strategy)
-    groups = np.arange(len(y)) if first.groups is None else first.groups[: len(y)]
-    names, index = np.unique(groups, return_inverse=True)
+    """Differences of the metrics that are statistics of all examples."""
+    if not first.task.scored:
+        return []
+    y, scores = first.labels, [np.asarray(one.scores(strategy)) for one in (first, other)]
+    tasks = (first.task, other.task)  # each has its own threshold
+    units = np.arange(len(y)) if first.groups is None else first.groups[: len(y)]
+    names, index = np.unique(units, return_inverse=True)
 
     def change(counts: np.ndarray) -> np.ndarray:
         drawn = counts[:, index]
-        return resampled_scores(y, q, drawn) - resampled_scores(y, p, drawn)
+        one, two = (t.resampled(y, s, drawn) for t, s in zip(tasks, scores, strict=True))
+        return two - one
 
     value = change(np.ones((1, len(names))))[:, 0]
-    interval = statistics.bootstrap(change, len(names), resamples=AREA_RESAMPLES, seed=seed)
+    interval = statistics.bootstrap(
+        change, len(names), resamples=RESAMPLES_OF_STATISTICS, seed=seed
+    )
     return [
         {"metric": metric, "difference": float(value[i]), "low": float(interval.low[i])}
         | {"high": float(interval.high[i])}
-        for i, metric in enumerate(("auroc", "aupr"))
+        for i, metric in enumerate(first.task.statistics)
+        if not np.isnan(value[i])  # of one class there is none
     ]
 
 
@@ -229,40 +311,41 @@ def repeats(audits: Sequence[SavedAudit]) -> list[dict[str, Any]]:
     """Runs that were trained alike but for the seed: mean and standard deviation of each metric.
 
     Returns:
-        One entry for each group of two runs or more: ``runs`` (names), ``seeds``, and
-        ``strategies``: for each strategy and metric its ``mean`` and ``sd`` (of a sample).
+        One entry for each group of two runs or more, known to be of the same examples: ``runs``
+        (names), ``seeds``, and ``strategies``: for each strategy and metric its ``mean`` and ``sd``
+        (of a sample).
     """
-    groups: dict[str, list[SavedAudit]] = {}
-    trained = [audit for audit in audits if audit.figures.get("training")]
+    trained = [audit for audit in audits if audit.figures.get("training") and audit.checksum]
     # Flags that all runs have: a later version may have more, with what was fixed as default.
     flags = [set(audit.figures["training"]) for audit in trained]
-    common = set.intersection(*flags) if flags else set()
+    common = set.intersection(*flags) - {"seed"} if flags else set()
+    groups: dict[str, list[SavedAudit]] = {}
     for audit in trained:
-        alike = {key: audit.figures["training"][key] for key in common - {"seed"}}
-        key = json.dumps([alike, audit.checksum, audit.figures["shifts"]], sort_keys=True)
+        figures = audit.figures
+        alike = {key: figures["training"][key] for key in common}
+        judged = [figures.get(key) for key in ("task", "threshold", "shifts")]
+        key = json.dumps([alike, audit.checksum, *judged], sort_keys=True)
         groups.setdefault(key, []).append(audit)
-    found = []
-    for members in groups.values():
-        if len(members) < 2:
-            continue
-        shared = [set(audit.figures["strategies"]) for audit in members]
-        strategies: dict[str, Mapping] = {}
-        for name, metrics in members[0].figures["strategies"].items():
-            if all(name in one for one in shared):
-                values = {
-                    metric: [audit.figures["strategies"][name][metric] for audit in members]
-                    for metric in metrics
-                }
-                strategies[name] = {
-                    metric: {"mean": float(np.mean(v)), "sd": float(np.std(v, ddof=1))}
-                    for metric, v in values.items()
-                    if None not in v
-                }
-        found.append(
-            {
-                "runs": [audit.name for audit in members],
-                "seeds": [audit.figures["training"].get("seed") for audit in members],
-                "strategies": strategies,
+    return [
+        {
+            "runs": [audit.name for audit in members],
+            "seeds": [audit.figures["training"].get("seed") for audit in members],
+            "strategies": _spread([audit.figures["strategies"] for audit in members]),
+        }
+        for members in groups.values()
+        if len(members) > 1
+    ]
+
+
+def _spread(members: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Mean and standard deviation of each strategy and metric that all members have."""
+    spread: dict[str, dict[str, Any]] = {}
+    for name in members[0]:
+        if all(name in member for member in members):
+            values = {metric: [one[name][metric] for one in members] for metric in members[0][name]}
+            spread[name] = {
+                metric: {"mean": float(np.mean(v)), "sd": float(np.std(v, ddof=1))}
+                for metric, v in values.items()
+                if None not in v
             }
-        )
-    return found
+    return spread

@@ -57,7 +57,7 @@ def highest_within(
     everyone = np.arange(len(values))
     column = nearest(len(values), windows, allowed)
     best = values[everyone, column]
-    found = np.empty((len(values), len(radii(windows))), np.int32)
+    chosen = np.empty((len(values), len(radii(windows))), np.int32)
     distance = np.abs(windows.shifts)
     for r in radii(windows):
         for new in np.flatnonzero(distance == r):
@@ -67,8 +67,8 @@ def highest_within(
                 better &= allowed[:, new]
             column = np.where(better, new, column)
             best = np.where(better, value, best)
-        found[:, r] = column
-    return found
+        chosen[:, r] = column
+    return chosen
 
 
 def random_within(

@@ -84,14 +84,14 @@ def phase(scan: ShiftScan, stride: int) -> dict[str, Any] | None:
 def change_by_distance(values: np.ndarray) -> np.ndarray:
     """Mean absolute change of a value between windows d bp apart, d = 0 .. S - 1.
 
-    A network that pools changes less at multiples of its stride. Of many examples some thousand,
+    A network that pools changes less at multiples of its stride. Of many examples sample thousand,
     evenly spread, are taken.
 
     Args:
         values: (N, S), losses or probabilities.
     """
-    some = np.asarray(values[:: max(1, len(values) // _ROWS)], np.float64)
-    size = some.shape[1]
+    sample = np.asarray(values[:: max(1, len(values) // _ROWS)], np.float64)
+    size = sample.shape[1]
     return np.array(
-        [np.abs(some[:, d:] - some[:, : size - d]).mean() if d else 0.0 for d in range(size)]
+        [np.abs(sample[:, d:] - sample[:, : size - d]).mean() if d else 0.0 for d in range(size)]
     )

@@ -1,4 +1,4 @@
-"""Runs a model where the strategies want it, and keeps what every start tells, block by block."""
+"""Runs a model where the strategies want it, and keeps what was seen of each example."""
 
 from __future__ import annotations
 
@@ -16,53 +16,30 @@ import numpy as np
 from keras import ops
 
 from tfbs_shift.evaluation.curves import chunks, highest_within, nearest, radii
+from tfbs_shift.evaluation.settings import Execution
 from tfbs_shift.files import GrowingRows, Workspace, forget, rows_done
-from tfbs_shift.scanning.scans import ScanJob, ShiftScan
+from tfbs_shift.scanning.jobs import ScanJob
+from tfbs_shift.scanning.scans import ShiftScan
 from tfbs_shift.strategies import ShiftStrategy
+from tfbs_shift.tasks.base import Columns
 
 _ROWS = 2**14
-"""Examples whose labels are read at once."""
+"""Labels hashed at once."""
 _POLL = 2.0
 """Seconds between two looks at what other hosts have done."""
-
-
-@dataclass(frozen=True, eq=False)
-class EveryStart:
-    """What running every start told of each example.
-
-    Attributes:
-        scan: the losses.
-        right: bool (N, S), exclusive classes only, else None.
-        probability: float32 (N, S), exclusive classes only: of class 1 if there are two, else of
-            the true class.
-        kept: bool (N, S): the class, or the call (above 0.5) of every label, is that of No Shift.
-        mean: float32 (N, K): the prediction averaged over starts.
-        agreement: float32 (N,): how often two independent random starts agree on the class (mean
-            over labels).
-        wobble: float32 (N,): highest minus lowest probability (mean over labels).
-        flipped: float32 (N,): 1 where some start's class is not that of No Shift (the share of
-            such labels).
-    """
-
-    scan: ShiftScan
-    right: np.ndarray | None
-    probability: np.ndarray | None
-    kept: np.ndarray
-    mean: np.ndarray
-    agreement: np.ndarray
-    wobble: np.ndarray
-    flipped: np.ndarray
+SUMMARIES = ("consistency", "wobble", "flipped")
+"""Columns (N,) that all starts of an example together give, whatever the task."""
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Predictions of several labels at the few starts that curves need.
+    """Scores of the few starts that curves need.
 
     Curve 0 is that of the highest loss within r bp, curve d > 0 that of the d-th random shift. The
     random shifts of an example are nested: that of r is the start of highest priority within r.
 
     Attributes:
-        rows: float32 (M, K), the starts of example 0, then those of example 1, ...
+        rows: float32 (M, ``task.scored``), the starts of example 0, then those of example 1, ...
         count: (N,) how many an example has: about ln S a curve.
         at: (N, 1 + D, R + 1): which of its example's rows.
     """
@@ -71,23 +48,34 @@ class Records:
     count: np.ndarray
     at: np.ndarray
 
-    def predictions(self, curve: int, r: int) -> np.ndarray:
-        """float32 (N, K) at the start that a curve takes within r bp."""
+    def scores(self, curve: int, r: int) -> np.ndarray:
+        """float32 (N, ``task.scored``) at the start that a curve takes within r bp."""
         first = np.cumsum(self.count, dtype=np.int64) - self.count
         return self.rows.all()[first + self.at[:, curve, r]]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """For each strategy the start it chose, its loss, and whether it is right there or what was
-    predicted (several labels); and, if every start was run, what all of them told."""
+class Observations:
+    """What was seen of each example, in named columns.
 
-    starts: dict[str, np.ndarray]
-    loss: dict[str, np.ndarray]
-    right_at: dict[str, np.ndarray]
-    predictions: dict[str, np.ndarray]
-    every: EveryStart | None
+    Attributes:
+        chosen: for each strategy its ``start`` ``int32`` (N,), and there the ``loss`` float32 (N,),
+            the task's columns (N,), and its ``scores`` float32 (N, ``task.scored``), if it has any.
+        every: if every start was run, ``loss`` float32 (N, S), the task's columns and its columns
+            of all, (N, S) each; else empty.
+        over: if so, what all starts of an example together tell, float32: ``consistency``,
+            ``wobble``, ``flipped`` (N,), and ``mean`` (N, K), the prediction averaged over starts.
+        records: if so, and if the task has scores, those that curves need.
+    """
+
+    chosen: dict[str, Columns]
+    every: Columns
+    over: Columns
     records: Records | None
+
+    def scan(self, job: ScanJob) -> ShiftScan | None:
+        """The losses at every start, if all were run."""
+        return ShiftScan(job.windows, self.every["loss"], job.allowed) if self.every else None
 
 
 class Choices:
@@ -95,26 +83,26 @@ class Choices:
 
     Args:
         job: model and examples.
-        chosen: the strategies by name; draws are made now.
+        strategies: by name; draws are made now.
 
     Attributes:
         drawn: candidates ``int32`` (N, n) of the strategies that do not try every start.
         wanted: starts to run, ``int32`` (N, m); None: every start there is.
     """
 
-    def __init__(self, job: ScanJob, chosen: Mapping[str, ShiftStrategy]):
-        self.job, self.chosen = job, chosen
-        windows = job.windows
+    def __init__(self, job: ScanJob, strategies: Mapping[str, ShiftStrategy]):
+        self.job, self.strategies = job, strategies
+        windows, count = job.windows, len(job.x)
         self.drawn = {
-            name: one.draw(len(job.x), windows, job.allowed)
-            for name, one in chosen.items()
+            name: one.draw(count, windows, job.allowed)
+            for name, one in strategies.items()
             if not one.tries_every_start(windows)
         }
         self.wanted: np.ndarray | None = None
-        if len(self.drawn) == len(chosen):
-            also = np.unique(np.concatenate([one.also(windows) for one in chosen.values()]))
-            also = np.broadcast_to(also, (len(job.x), len(also)))
-            self.wanted = np.concatenate([*self.drawn.values(), also], axis=1)
+        if len(self.drawn) == len(strategies):
+            also = sorted({int(s) for one in strategies.values() for s in one.also(windows)})
+            also_run = np.broadcast_to(np.array(also, np.int32), (count, len(also)))
+            self.wanted = np.concatenate([*self.drawn.values(), also_run], axis=1)
 
     def at(self, rows: slice, losses: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """(name of a strategy, its starts (b,), their columns (b,)) from losses (b, m)."""
@@ -124,7 +112,7 @@ class Choices:
         else:
             run = self.wanted[rows]
         column_at = 0
-        for name, one in self.chosen.items():
+        for name, one in self.strategies.items():
             if name in self.drawn:
                 candidates = self.drawn[name][rows]
             else:
@@ -145,18 +133,40 @@ class Choices:
                 start = ops.convert_to_numpy(chosen_start)
             yield name, start, (run == start[:, None]).argmax(axis=1)
 
+    def columns(
+        self, rows: slice, losses: np.ndarray, predictions: np.ndarray
+    ) -> tuple[Columns, dict[str, Columns]]:
+        """What a block says at every start that was run, and at the one each strategy takes.
+
+        Args:
+            rows: of the job.
+            losses: (b, m).
+            predictions: (b, m, K).
+
+        Returns:
+            columns (b, m), and for each strategy ``start`` and the same columns (b,), and
+            ``scores`` (b, ``task.scored``) if the task has any.
+        """
+        task, everyone = self.job.task, np.arange(len(losses))
+        columns = {"loss": losses, **task.at_starts(predictions, self.job.y[rows])}
+        scores = task.scores(predictions)
+        chosen = {}
+        for name, start, column in self.at(rows, losses):
+            there = {key: values[everyone, column] for key, values in columns.items()}
+            if task.scored:
+                there["scores"] = scores[everyone, column]
+            chosen[name] = {"start": start, **there}
+        return columns, chosen
+
 
 def run(
     job: ScanJob,
-    chosen: Mapping[str, ShiftStrategy],
+    strategies: Mapping[str, ShiftStrategy],
     *,
     seed: int,
     draws: int,
-    folder: Path | None,
-    batch_size: int | None,
-    progress: bool,
-    host: tuple[int, int] = (0, 1),
-) -> Found | None:
+    execution: Execution,
+) -> Observations | None:
     """Runs the model where the strategies want it, into memory or a folder's files.
 
     Several hosts fill a part each, in a folder of its own there; the first one waits for the others
@@ -164,48 +174,53 @@ def run(
 
     Args:
         job: model and examples.
-        chosen: the strategies by name.
-        seed, draws: of the random curves of several labels.
-        folder, batch_size, progress: as for ``evaluate``.
-        host: (i, n): this is host i of n, which share the folder.
+        strategies: by name.
+        seed, draws: of the random curves of statistics.
+        execution: how.
 
     Returns:
-        What was found; None on other hosts than the first.
+        What was seen; None on other hosts than the first.
     """
-    choices = Choices(job, chosen)
-    count, (index, hosts) = len(job.x), host
-    mark = "" if folder is None else _fingerprint(job, choices, repr((seed, draws)))
+    choices = Choices(job, strategies)
+    count, folder, (index, hosts) = len(job.x), execution.folder, execution.host
+    fingerprint = "" if folder is None else _fingerprint(job, choices, repr((seed, draws)))
+
+    def laid_out(work: Workspace, part: slice) -> Observations:
+        return _laid_out(job, choices, work, draws, part)
+
+    def filled(folder: Path | None, part: slice) -> Observations:
+        work = Workspace(folder, fingerprint)
+        seen = laid_out(work, part)
+        _fill(seen, job, choices, work, part, seed, execution)
+        return seen
+
+    everything = slice(0, count)
     if folder is None or hosts == 1:
-        work = Workspace(folder, mark)
-        found = _laid_out(job, choices, work, draws, slice(0, count))
-        _fill(found, job, choices, work, slice(0, count), seed, batch_size, progress)
-        return found
-    if rows_done(folder, mark) == count:
-        if index:
-            return None
-        return _laid_out(job, choices, Workspace(folder, mark), draws, slice(0, count))
+        return filled(folder, everything)
+    if rows_done(folder, fingerprint) == count:
+        return None if index else laid_out(Workspace(folder, fingerprint), everything)
     parts = {
         folder / f"host-{i}-of-{hosts}": part
-        for i, part in enumerate(_parts(count, job.rows_at_once(batch_size, count), hosts))
+        for i, part in enumerate(
+            _parts(count, job.rows_at_once(execution.batch_size, count), hosts)
+        )
         if part.start < part.stop
     }
     own = folder / f"host-{index}-of-{hosts}"
     if own in parts:
-        work = Workspace(own, mark)
-        found = _laid_out(job, choices, work, draws, parts[own])
-        _fill(found, job, choices, work, parts[own], seed, batch_size, progress)
+        filled(own, parts[own])
     if index:
         return None
-    _wait(parts, mark)
+    _wait(parts, fingerprint)
     forget(folder)  # what one host alone had begun
-    work = Workspace(folder, mark)
-    found = _laid_out(job, choices, work, draws, slice(0, count))
-    for some, part in parts.items():
-        _join(found, _laid_out(job, choices, Workspace(some, mark), draws, part), part)
+    work = Workspace(folder, fingerprint)
+    whole = laid_out(work, everything)
+    for path, part in parts.items():
+        _join(whole, laid_out(Workspace(path, fingerprint), part), part)
     work.record(count, last=True)
-    for some in parts:
-        shutil.rmtree(some)
-    return found
+    for path in parts:
+        shutil.rmtree(path)
+    return whole
 
 
 def _parts(count: int, block: int, hosts: int) -> list[slice]:
@@ -218,166 +233,112 @@ def _parts(count: int, block: int, hosts: int) -> list[slice]:
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
-def _wait(parts: Mapping[Path, slice], mark: str) -> None:
+def _wait(parts: Mapping[Path, slice], fingerprint: str) -> None:
     """Returns when the workspace of each part is filled."""
-    told: list[str] = []
+    announced: list[str] = []
     while True:
         missing = [
             folder.name
             for folder, part in parts.items()
-            if rows_done(folder, mark) < part.stop - part.start
+            if rows_done(folder, fingerprint) < part.stop - part.start
         ]
         if not missing:
             return
-        if missing != told:
+        if missing != announced:
             print(f"waiting for {', '.join(missing)}", file=sys.stderr, flush=True)
-            told = missing
+            announced = missing
         time.sleep(_POLL)
 
 
-def _laid_out(job: ScanJob, choices: Choices, work: Workspace, draws: int, part: slice) -> Found:
-    """Room for what is found in some rows, or what was found there before."""
-    count, labels, exclusive = part.stop - part.start, job.outputs.width, job.outputs.exclusive
-    chosen = choices.chosen
-    starts = {name: work.array(f"starts_{name}", (count,), np.int32) for name in chosen}
-    loss = {name: work.array(f"loss_{name}", (count,), np.float32) for name in chosen}
-    right_at, predictions = {}, {}
-    every = records = None
-    for name in chosen:
-        if exclusive:
-            right_at[name] = work.array(f"right_{name}", (count,), np.bool_)
-        else:
-            predictions[name] = work.array(f"predictions_{name}", (count, labels), np.float32)
-    if choices.wanted is None:
-        every = _every_start(work, job, part)
-        if not exclusive:
-            kept = work.array("record_count", (count,), np.int32)
-            shape = (count, 1 + draws, len(radii(job.windows)))
-            at = work.array("record_at", shape, np.uint16)
-            done = int(kept[: work.done].sum(dtype=np.int64))
-            records = Records(work.growing("records", labels, done), kept, at)
-    return Found(starts, loss, right_at, predictions, every, records)
+def _laid_out(
+    job: ScanJob, choices: Choices, work: Workspace, draws: int, part: slice
+) -> Observations:
+    """Room for what is seen of some rows, or what was seen of them before."""
+    count, task = part.stop - part.start, job.task
+
+    def room(types: Mapping[str, type], *shape: int, of: str = "") -> Columns:
+        return {
+            name: work.array(f"{name}{of}", (count, *shape), kind) for name, kind in types.items()
+        }
+
+    chosen = {
+        name: room({"start": np.int32, "loss": np.float32, **task.columns}, of=f"_{name}")
+        for name in choices.strategies
+    }
+    if task.scored:
+        for name, columns in chosen.items():
+            path = f"predictions_{name}"
+            columns["scores"] = work.array(path, (count, task.scored), np.float32)
+    if choices.wanted is not None:
+        return Observations(chosen, {}, {}, None)
+    types = {"loss": np.float32, **task.columns, **task.columns_of_all}
+    every = room(types, len(job.windows))
+    over = room(dict.fromkeys(SUMMARIES, np.float32)) | room({"mean": np.float32}, task.width)
+    records = None
+    if task.scored:
+        number = work.array("record_count", (count,), np.int32)
+        shape = (count, 1 + draws, len(radii(job.windows)))
+        at = work.array("record_at", shape, np.uint16)
+        done = int(number[: work.done].sum(dtype=np.int64))
+        records = Records(work.growing("records", task.scored, done), number, at)
+    return Observations(chosen, every, over, records)
 
 
-def _join(whole: Found, found: Found, part: slice) -> None:
-    """Copies what was found in some rows."""
-    for name in ("starts", "loss", "right_at", "predictions"):
-        for key, values in getattr(found, name).items():
-            getattr(whole, name)[key][part] = values
-    if whole.every is not None and found.every is not None:
-        whole.every.scan.loss[part] = found.every.scan.loss
-        for name in ("right", "probability", "kept", "mean", "agreement", "wobble", "flipped"):
-            if getattr(found.every, name) is not None:
-                getattr(whole.every, name)[part] = getattr(found.every, name)
-    if whole.records is not None and found.records is not None:
-        whole.records.count[part], whole.records.at[part] = found.records.count, found.records.at
-        rows = found.records.rows.all()
-        for some in chunks(len(rows)):
-            whole.records.rows.append(rows[some])
+def _join(whole: Observations, seen: Observations, part: slice) -> None:
+    """Copies what was seen of some rows."""
+    pairs = [(whole.every, seen.every), (whole.over, seen.over)]
+    pairs += [(columns, seen.chosen[name]) for name, columns in whole.chosen.items()]
+    for into, columns in pairs:
+        for name, values in columns.items():
+            into[name][part] = values
+    if whole.records is not None and seen.records is not None:
+        whole.records.count[part], whole.records.at[part] = seen.records.count, seen.records.at
+        rows = seen.records.rows.all()
+        for block in chunks(len(rows)):
+            whole.records.rows.append(rows[block])
 
 
 def _fill(
-    found: Found,
+    seen: Observations,
     job: ScanJob,
     choices: Choices,
     work: Workspace,
     part: slice,
     seed: int,
-    batch_size: int | None,
-    progress: bool,
+    execution: Execution,
 ) -> None:
     """Runs the model for those of some rows that are not done yet."""
     begin = part.start + work.done
-    for rows, losses, outputs in job.blocks(
-        choices.wanted, batch_size, progress, begin=begin, end=part.stop
+    for rows, losses, predictions in job.blocks(
+        choices.wanted, execution.batch_size, execution.progress, begin=begin, end=part.stop
     ):
         here = slice(rows.start - part.start, rows.stop - part.start)
-        probabilities = job.outputs.probabilities(outputs)
-        right = None
-        if job.outputs.exclusive:
-            right = job.outputs.classes(outputs) == job.outputs.truth(job.y[rows])[:, None]
-        everyone = np.arange(len(losses))
-        for name, start, column in choices.at(rows, losses):
-            found.starts[name][here], found.loss[name][here] = start, losses[everyone, column]
-            if right is not None:
-                found.right_at[name][here] = right[everyone, column]
-            else:
-                found.predictions[name][here] = probabilities[everyone, column]
-        if found.every is not None:
-            _note(found.every, job, rows, here, losses, outputs, probabilities, right)
-        if found.records is not None:
-            _record(found.records, job, rows, here, losses, probabilities, seed)
+        columns, chosen = choices.columns(rows, losses, predictions)
+        for name, there in chosen.items():
+            _put(seen.chosen[name], there, here)
+        if seen.every:
+            over = _over_starts(job, rows, columns, predictions)
+            _put(seen.every, {**columns, **over}, here)
+            _put(seen.over, over, here)
+        if seen.records is not None:
+            _record(seen.records, job, rows, here, losses, job.task.scores(predictions), seed)
         work.record(here.stop, last=rows.stop == part.stop)
 
 
-def _every_start(work: Workspace, job: ScanJob, part: slice) -> EveryStart:
-    count, exclusive = part.stop - part.start, job.outputs.exclusive
-    shape = (count, len(job.windows))
-    return EveryStart(
-        scan=ShiftScan(
-            job.windows,
-            work.array("loss", shape, np.float32),
-            None if job.allowed is None else job.allowed[part],
-        ),
-        right=work.array("right", shape, np.bool_) if exclusive else None,
-        probability=work.array("probability", shape, np.float32) if exclusive else None,
-        kept=work.array("kept", shape, np.bool_),
-        mean=work.array("mean", (count, job.outputs.width), np.float32),
-        agreement=work.array("agreement", (count,), np.float32),
-        wobble=work.array("wobble", (count,), np.float32),
-        flipped=work.array("flipped", (count,), np.float32),
-    )
+def _put(into: Columns, columns: Columns, here: slice) -> None:
+    for name, values in into.items():
+        values[here] = columns[name]
 
 
-def _note(
-    every: EveryStart,
-    job: ScanJob,
-    rows: slice,
-    here: slice,
-    losses: np.ndarray,
-    outputs: np.ndarray,
-    probabilities: np.ndarray,
-    right: np.ndarray | None,
-) -> None:
-    """Keeps of a block, rows of the job that stand ``here``, what all starts tell."""
+def _over_starts(job: ScanJob, rows: slice, columns: Columns, predictions: np.ndarray) -> Columns:
+    """What all starts together tell of the examples of a block, and their mean prediction."""
     allowed = None if job.allowed is None else job.allowed[rows]
-    weights = np.ones(losses.shape) if allowed is None else allowed.astype(float)
+    weights = np.ones(predictions.shape[:2]) if allowed is None else allowed.astype(float)
     weights /= weights.sum(axis=1, keepdims=True)
-    possible = weights > 0
-    centre = nearest(len(losses), job.windows, allowed)
-    everyone = np.arange(len(losses))
-    every.scan.loss[here] = losses
-    every.mean[here] = np.einsum("ns,nsk->nk", weights, probabilities)
-    if right is not None and every.right is not None and every.probability is not None:
-        classes = job.outputs.classes(outputs)
-        truth = job.outputs.truth(job.y[rows])
-        if job.outputs.width <= 2:
-            probability = probabilities[..., -1]
-        else:
-            probability = probabilities[everyone, :, truth]
-        every.right[here], every.probability[here] = right, probability
-        kept = classes == classes[everyone, centre][:, None]
-        share = np.stack(
-            [(weights * (classes == k)).sum(axis=1) for k in range(max(2, job.outputs.width))]
-        )
-        every.agreement[here] = (share**2).sum(axis=0)
-        every.wobble[here] = _span(probability, possible)
-        every.flipped[here] = (~kept & possible).any(axis=1)
-    else:
-        calls = probabilities > 0.5
-        same = calls == calls[everyone, centre][:, None]
-        kept = same.all(axis=2)
-        share = np.einsum("ns,nsk->nk", weights, calls)
-        every.agreement[here] = (share**2 + (1 - share) ** 2).mean(axis=1)
-        every.wobble[here] = _span(probabilities, possible[..., None]).mean(axis=1)
-        every.flipped[here] = (~same & possible[..., None]).any(axis=1).mean(axis=1)
-    every.kept[here] = kept
-
-
-def _span(values: np.ndarray, possible: np.ndarray) -> np.ndarray:
-    """Highest minus lowest over axis 1."""
-    highest = np.where(possible, values, -np.inf).max(axis=1)
-    return highest - np.where(possible, values, np.inf).min(axis=1)
+    centre = nearest(len(predictions), job.windows, allowed)
+    over = job.task.over_starts(predictions, columns, weights, centre)
+    mean = np.einsum("ns,nsk->nk", weights, job.task.outputs(predictions))
+    return {**over, "mean": mean}
 
 
 def _record(
@@ -386,10 +347,10 @@ def _record(
     rows: slice,
     here: slice,
     losses: np.ndarray,
-    probabilities: np.ndarray,
+    scores: np.ndarray,
     seed: int,
 ) -> None:
-    """Keeps of a block the predictions that curves need."""
+    """Keeps of a block, rows of the job that stand ``here``, the scores that curves need."""
     allowed = None if job.allowed is None else job.allowed[rows]
     draws = records.at.shape[1] - 1
     # A generator for each example: its draws do not depend on how examples were grouped.
@@ -405,17 +366,16 @@ def _record(
     at = np.take_along_axis(number, columns.reshape(len(losses), -1), axis=1)
     records.at[here] = at.reshape(columns.shape)
     records.count[here] = needed.sum(axis=1)
-    records.rows.append(probabilities[needed])
+    records.rows.append(scores[needed])
 
 
 def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     """What tells this evaluation from another: model, examples (some of many), starts."""
-    digest = hashlib.sha256(
-        repr((job.windows, list(choices.chosen), tuple(job.x.shape), about)).encode()
-    )
+    known = (job.task, job.windows, list(choices.strategies), tuple(job.x.shape), about)
+    digest = hashlib.sha256(repr(known).encode())
     ends = [np.asarray(job.x[rows]) for rows in (slice(0, 1000), slice(-1000, None))]
     allowed = [] if job.allowed is None else [job.allowed]
     labels = [job.y[begin : begin + _ROWS] for begin in range(0, len(job.y), _ROWS)]
-    for array in (*job.model.get_weights(), *ends, *allowed, *labels, *choices.drawn.values()):
+    for array in (*job.predictor.state(), *ends, *allowed, *labels, *choices.drawn.values()):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -17,7 +17,7 @@ _NUMBERS = 2**22
 """Counts drawn at once."""
 
 
-class Intervals(NamedTuple):
+class ConfidenceIntervals(NamedTuple):
     """Percentile bootstrap intervals of several figures at once, float64 (F,) each; NaN: none."""
 
     low: np.ndarray
@@ -30,7 +30,7 @@ def bootstrap(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Intervals:
+) -> ConfidenceIntervals:
     """95% intervals of figures when groups (examples, chromosomes) are drawn anew.
 
     Args:
@@ -41,7 +41,7 @@ def bootstrap(
     """
     if groups < 2:
         figures = statistic(np.ones((1, groups)))[:, 0]
-        return Intervals(np.full(len(figures), np.nan), np.full(len(figures), np.nan))
+        return ConfidenceIntervals(np.full(len(figures), np.nan), np.full(len(figures), np.nan))
 
     def counted(drawn: np.ndarray, axis: int) -> np.ndarray:
         drawn = np.atleast_2d(drawn)
@@ -52,7 +52,7 @@ def bootstrap(
     with warnings.catch_warnings():
         # A figure that is the same in every resample (all right, say) has an interval of width 0.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
+        result = stats.bootstrap(
             (np.arange(groups),),
             counted,
             n_resamples=resamples,
@@ -63,8 +63,8 @@ def bootstrap(
             method="percentile",
             random_state=np.random.default_rng(seed),
         )
-    interval = found.confidence_interval
-    return Intervals(np.atleast_1d(interval.low), np.atleast_1d(interval.high))
+    interval = result.confidence_interval
+    return ConfidenceIntervals(np.atleast_1d(interval.low), np.atleast_1d(interval.high))
 
 
 def resampling_groups(chrom: np.ndarray | None) -> np.ndarray | None:
@@ -88,8 +88,8 @@ def of_means(
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> Intervals:
-    """Intervals of means over examples.
+) -> ConfidenceIntervals:
+    """ConfidenceIntervals of means over examples.
 
     Args:
         values: (N, F), one column a figure.

@@ -1,57 +1,79 @@
-"""Tables that put several audits side by side."""
+"""The folder of files that a comparison leaves behind; docs/files.md describes each."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfbs_shift.files import replacing
+from tfbs_shift.evaluation.comparing import Comparison
+from tfbs_shift.evaluation.robustness import SCHEMA
+from tfbs_shift.files import write_rows
 from tfbs_shift.reports.page import Table
-from tfbs_shift.reports.paper import Cell
-from tfbs_shift.reports.tables import Figures, metrics
+from tfbs_shift.reports.writing import write_json, write_side_by_side
 
 _COLUMNS = ("run", "baseline", "strategy", "metric", "difference", "low", "high", "p", "q",
             "labels_different", "labels_tested")  # fmt: skip
 
 
+def write_comparison(
+    comparison: Comparison, out: str | Path, *, about: Sequence[str] = ()
+) -> list[Table]:
+    """Writes ``comparison.json``, tables, ``plots/`` and ``report.html``.
+
+    Args:
+        comparison: what ``compare`` found.
+        out: folder; files of these names in it are replaced, each as a whole.
+        about: lines that say what was run.
+
+    Returns:
+        The tables of the page beside its first: differences, repeats.
+    """
+    out, names = Path(out).expanduser(), list(comparison.audits)
+    write_json(
+        {
+            "schema": SCHEMA,
+            "runs": names,
+            "differences": comparison.differences,
+            "repeats": comparison.repeats,
+        },
+        out / "comparison.json",
+    )
+    write_rows(out / "differences.csv", comparison.differences, _COLUMNS)
+    if comparison.labels:
+        write_rows(out / "labels.csv", comparison.labels)
+    else:  # of an earlier comparison in this folder
+        (out / "labels.csv").unlink(missing_ok=True)
+    sources = [
+        f"{name}: {figures.get('data', {}).get('source', 'data not known')}"
+        for name, figures in comparison.figures.items()
+    ]
+    unpaired = [
+        f"{name}: not known to be of the same examples as {names[0]}, so there are no paired "
+        "differences"
+        for name in comparison.unpaired
+    ]
+    tables = comparison_tables(comparison.differences, comparison.repeats)
+    first = comparison.differences[0]["metric"] if comparison.differences else ""
+    write_side_by_side(
+        comparison.figures,
+        out,
+        title=f"Shift audits of {', '.join(names)}",
+        about=[*sources, *unpaired, "", *about],
+        more=tables,
+        differences=[row for row in comparison.differences if row["metric"] == first],
+    )
+    return tables
+
+
 def comparison_tables(
-    audits: Mapping[str, Figures],
     differences: Sequence[Mapping[str, Any]],
     repeats: Sequence[Mapping[str, Any]],
-    papers: Mapping[str, Cell | None],
 ) -> list[Table]:
-    """Differences, repeats, and the paper's figures beside ours; those of which there are any.
-
-    Args:
-        audits: figures by name.
-        differences, repeats: as :mod:`tfbs_shift.evaluation.comparing` gives them.
-        papers: the paper's figures of each run, None where it has none.
-    """
-    found = []
-    if differences:
-        found.append(_differences(differences))
-    if repeats:
-        found.append(_repeats(repeats))
-    if any(papers.values()):
-        found.append(_papers(audits, papers))
-    return found
-
-
-def write_differences(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A CSV of differences, one row each; empty cells where a figure does not apply.
-
-    Args:
-        rows: as ``differences`` or ``label_differences`` of
-            :mod:`tfbs_shift.evaluation.comparing` give them.
-        path: the file.
-    """
-    columns = list(rows[0]) if rows and "label" in rows[0] else _COLUMNS
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """Differences and repeats, as :mod:`tfbs_shift.evaluation.comparing` gives them; those of which
+    there are any."""
+    tables = [_differences(differences)] if differences else []
+    return tables + ([_repeats(repeats)] if repeats else [])
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -64,7 +86,7 @@ def _differences(rows: Sequence[Mapping[str, Any]]) -> Table:
         if labels:
             cells.append(f"{row['labels_different']} of {row['labels_tested']}")
         else:
-            cells += [f"{row[key]:.2g}" for key in ("p", "q")]
+            cells += [f"{row[key]:.2g}" if key in row else "" for key in ("p", "q")]
         table.append(cells)
     note = (
         "95% paired bootstrap intervals. "
@@ -87,24 +109,3 @@ def _repeats(groups: Sequence[Mapping[str, Any]]) -> Table:
                 cells.append(f"{one['mean']:.4f}\nsd {one['sd']:.4f}" if one else "")
             table.append([", ".join(group["runs"]), metric, *cells])
     return Table("Repeats with other seeds", table, "Mean and standard deviation over the runs.")
-
-
-def _papers(audits: Mapping[str, Figures], papers: Mapping[str, Cell | None]) -> Table:
-    first = next(cell for cell in papers.values() if cell)
-    table = [["run", "metric", *first]]
-    for name, cell in papers.items():
-        if not cell:
-            continue
-        for metric in metrics(audits[name]):
-            row = [name, metric]
-            for strategy in first:
-                ours = audits[name]["strategies"].get(strategy, {}).get(metric)
-                theirs = cell.get(strategy, {}).get(metric)
-                row.append("" if ours is None or theirs is None
-                           else f"{ours:.4f} / {theirs:.4f}\n{ours - theirs:+.4f}")  # fmt: skip
-            table.append(row)
-    return Table(
-        "Beside the paper", table,
-        "Ours / the paper's (Pap & Megyeri, ICAART 2022, Tables 1 and 2), and the difference. How "
-        "long a run was trained and how it was regularised may differ from the paper.",
-    )  # fmt: skip

@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tfbs_shift import sequences
-from tfbs_shift.backend.graph import total_stride
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.architectures import alphabet, attention
 from tfbs_shift.reports.plots import COLOURS, plain
-from tfbs_shift.scanning.scans import ScanJob
+from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.windows import WindowRange
 
 _BASES = {"A": "#009e73", "C": "#0072b2", "G": "#e69f00", "T": "#d55e00"}
@@ -201,21 +200,10 @@ def explore(
         raise InputError(f"sequence {x.shape}: want one, (length, channels)")
     y = np.asarray(y)
     y = y[None] if y.ndim < 2 else y
-    job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=None)
-    if not job.outputs.kind:
-        raise InputError(f"model {model.name!r}: its predictions are no probabilities")
-    [(_, losses, outputs)] = job.blocks(None)
-    probabilities = job.outputs.probabilities(outputs[0])
-    if job.outputs.exclusive:
-        if label is not None:
-            raise InputError(f"label {label}: the model tells classes apart; only for labels")
-        column = int(job.outputs.truth(job.y)[0]) if job.outputs.width > 2 else -1
-        what = f"class {column if job.outputs.width > 2 else 1}"
-    else:
-        column = int(np.ptp(probabilities, axis=0).argmax()) if label is None else label
-        if not 0 <= column < job.outputs.width:
-            raise InputError(f"label {label}: want 0..{job.outputs.width - 1}")
-        what = f"label {column}"
+    job = ScanJob.of(model, x, y, window=window, max_shift=max_shift)
+    [(_, losses, predictions)] = job.blocks(None)
+    outputs = job.task.outputs(predictions[0])
+    probability, what = job.task.profile(outputs, job.y, label)
     weights = None
     if "attention" in [layer.name for layer in model.layers]:
         length = job.windows.window
@@ -229,12 +217,12 @@ def explore(
         letters = str(sequences.decode(codes))
     return Exploration(
         job.windows,
-        probabilities[:, column],
+        probability,
         losses[0],
         weights,
         what,
         letters,
-        total_stride(model),
+        job.predictor.stride,
     )
 
 

@@ -11,18 +11,23 @@ from matplotlib.ticker import MaxNLocator
 
 from tfbs_shift.evaluation import Robustness
 from tfbs_shift.evaluation.profiles import change_by_distance
-from tfbs_shift.reports.tables import Figures, curve_metric
+from tfbs_shift.reports.tables import Figures, metrics, named
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito
+_PROBABILITIES = {"cmap": "RdBu_r", "vmin": 0, "vmax": 1}
 _ROWS = 200
 """Examples in a heat map."""
 
 
-def curve(audits: Mapping[str, Figures]) -> Figure:
-    """The metric when windows may move by up to r bp: to where their loss is highest, at random."""
-    first = next(iter(audits.values()))
-    metric = curve_metric(first)
-    figure, axes = _axes("largest shift allowed, r (bp)", metric.replace("_", " "))
+def curve(audits: Mapping[str, Figures], metric: str | None = None) -> Figure:
+    """A metric when windows may move by up to r bp: to where their loss is highest, at random.
+
+    Args:
+        audits: figures by name.
+        metric: one that all have; None: the first.
+    """
+    metric = metric or metrics(next(iter(audits.values())))[0]
+    figure, axes = _axes("largest shift allowed, r (bp)", named(metric))
     alone = len(audits) == 1
     for (name, figures), colour in zip(audits.items(), COLOURS * len(audits), strict=False):
         points = figures["curve"]
@@ -42,12 +47,12 @@ def curve(audits: Mapping[str, Figures]) -> Figure:
     return figure
 
 
-def certificates(found: Robustness) -> Figure:
+def certificates(audit: Robustness) -> Figure:
     """How many examples are right within how many bp, and no more."""
-    assert found.certificates is not None
+    assert audit.certificates is not None
     figure, axes = _axes("certified radius (bp)", "examples")
-    largest = int(np.abs(found.windows.shifts).max())
-    counts = np.bincount(found.certificates + 1, minlength=largest + 2)
+    largest = int(np.abs(audit.windows.shifts).max())
+    counts = np.bincount(audit.certificates + 1, minlength=largest + 2)
     axes.bar(-1, counts[0], color=COLOURS[1], width=0.85)
     axes.bar(range(largest), counts[1:-1], color=COLOURS[0], width=0.85)
     axes.bar(largest, counts[-1], color=COLOURS[2], width=0.85)
@@ -58,15 +63,15 @@ def certificates(found: Robustness) -> Figure:
     return figure
 
 
-def profile(found: Robustness) -> Figure:
-    """The metric when all windows move alike, by each shift; and when each moves to its worst."""
-    assert found.scan is not None
-    values, metric = (found.scan.loss, "loss") if found.right is None else (found.right, "accuracy")
+def profile(audit: Robustness, metric: str) -> Figure:
+    """A metric that is a mean over examples (or the loss) when all windows move alike, by each
+    shift; and when each moves to its worst."""
+    values = audit.every[audit.task.means.get(metric, metric)]
     figure, axes = _axes("shift of the window (bp)", metric)
-    shifts = found.scan.shifts
+    shifts = audit.windows.shifts
     axes.plot(shifts, values.mean(axis=0), color=COLOURS[0], marker="o", markersize=4,
               label="all windows at this shift")  # fmt: skip
-    worst = found.curve[-1][metric]
+    worst = audit.curve[-1][metric]
     axes.axhline(worst, color=COLOURS[1], linestyle="--", label="each window at its worst shift")
     axes.legend(frameon=False)
     return figure
@@ -82,66 +87,56 @@ def worst_shifts(figures: Figures) -> Figure:
     return figure
 
 
-def distance(found: Robustness) -> Figure:
+def distance(audit: Robustness) -> Figure:
     """Mean change of the prediction between windows d bp apart, and the network's stride."""
-    assert found.every is not None
-    probability = found.every.probability
-    values, what = (found.every.scan.loss, "loss") if probability is None else (
-        probability, "probability")  # fmt: skip
+    what = audit.task.shown
     figure, axes = _axes("distance between two windows (bp)", f"mean change of the {what}")
-    change = change_by_distance(values)
+    change = change_by_distance(audit.every[what])
     axes.plot(np.arange(len(change)), change, color=COLOURS[0])
-    if 1 < found.stride < len(change):
-        for at in range(found.stride, len(change), found.stride):
-            label = f"multiples of the stride, {found.stride} bp" if at == found.stride else None
+    if 1 < audit.stride < len(change):
+        for at in range(audit.stride, len(change), audit.stride):
+            label = f"multiples of the stride, {audit.stride} bp" if at == audit.stride else None
             axes.axvline(at, color=COLOURS[1], linewidth=0.8, linestyle=":", label=label)
         axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
     return figure
 
 
-def heat_map(found: Robustness) -> Figure:
-    """Probability (several labels: loss) of examples at every shift, the most fragile on top."""
-    assert found.every is not None and found.certificates is not None
-    order = np.lexsort((-found.every.wobble, found.certificates))
+def heat_map(audit: Robustness) -> Figure:
+    """The task's column to show, of examples at every shift, the most fragile on top."""
+    assert audit.certificates is not None
+    order = np.lexsort((-audit.examples["wobble"], audit.certificates))
     order = order[np.unique(np.linspace(0, len(order) - 1, min(_ROWS, len(order))).astype(int))]
-    probability = found.every.probability
-    values = (found.every.scan.loss if probability is None else probability)[order]
+    what = audit.task.shown
     figure, axes = _axes("shift of the window (bp)", "examples, the least certified on top")
-    shifts = found.windows.shifts
-    limits = {"cmap": "viridis"} if probability is None else {
-        "cmap": "RdBu_r", "vmin": 0, "vmax": 1}  # fmt: skip
+    shifts = audit.windows.shifts
+    limits = _PROBABILITIES if what == "probability" else {"cmap": "viridis"}
     image = axes.imshow(
-        values, aspect="auto", interpolation="nearest", **limits,
+        audit.every[what][order], aspect="auto", interpolation="nearest", **limits,
         extent=(shifts[0] - 0.5, shifts[-1] + 0.5, len(order), 0),
     )  # fmt: skip
     axes.grid(False)
     axes.set_yticks([])
     bar = figure.colorbar(image, ax=axes)
-    bar.set_label("loss" if probability is None else "probability")
+    bar.set_label(what)
     return figure
 
 
-def examples(found: Robustness, chosen: Mapping[str, int]) -> Figure:
+def examples(audit: Robustness, chosen: Mapping[str, int]) -> Figure:
     """Loss and probability (of several labels: of the one that moves most) against the shift.
 
     Args:
-        found: the audit.
+        audit: the audit.
         chosen: number of the example, by title.
     """
-    assert found.every is not None
     figure = Figure(figsize=(6, 1.9 * len(chosen) + 0.4), layout="constrained")
-    shifts, rows = found.windows.shifts, len(chosen)
-    highest = found.every.scan.loss[list(chosen.values())].max()
+    shifts, rows = audit.windows.shifts, len(chosen)
+    highest = audit.every["loss"][list(chosen.values())].max()
     for i, (title, example) in enumerate(chosen.items()):
-        curves = [("loss", found.every.scan.loss[example], COLOURS[1])]
-        if found.every.probability is not None:
-            curves.insert(0, ("probability", found.every.probability[example], COLOURS[0]))
-        else:  # of the label that moves most
-            label = int(np.ptp(found.profiles[example], axis=0).argmax())
-            curves.insert(0, ("probability", found.profiles[example][:, label], COLOURS[0]))
-            name = found.label_names[label] if found.label_names else f"label {label}"
-            title += f", {name}"
+        probability, label = _probability(audit, example)
+        curves = [("probability", probability, COLOURS[0]),
+                  ("loss", audit.every["loss"][example], COLOURS[1])]  # fmt: skip
+        title += label
         for j, (name, values, colour) in enumerate(curves):
             axes = figure.add_subplot(rows, 2, 2 * i + j + 1, ylabel=name)
             plain(axes)
@@ -159,13 +154,23 @@ def examples(found: Robustness, chosen: Mapping[str, int]) -> Figure:
     return figure
 
 
+def _probability(audit: Robustness, example: int) -> tuple[np.ndarray, str]:
+    """What is drawn of an example, (S,): its column, or the label that moves most, and its name."""
+    if "probability" in audit.every:
+        return audit.every["probability"][example], ""
+    outputs = audit.predictions_of[example]
+    label = int(np.ptp(outputs, axis=0).argmax())
+    name = audit.label_names[label] if audit.label_names else f"label {label}"
+    return outputs[:, label], f", {name}"
+
+
 def differences(rows: Sequence[Mapping]) -> Figure:
     """Differences between networks with their intervals.
 
     Args:
         rows: as ``tfbs_shift.evaluation.comparing.differences`` gives them, of one metric.
     """
-    figure, axes = _axes(f"difference in {rows[0]['metric']}", "")
+    figure, axes = _axes(f"difference in {named(rows[0]['metric'])}", "")
     axes.grid(False)
     axes.axvline(0, color="#909090", linewidth=0.8)
     for i, row in enumerate(reversed(rows)):

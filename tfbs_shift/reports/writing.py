@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from tfbs_shift.data import Examples
 from tfbs_shift.evaluation import Robustness
-from tfbs_shift.files import replacing
+from tfbs_shift.files import replacing, write_rows
 from tfbs_shift.reports import plots, tables
 from tfbs_shift.reports.page import Table, page
 from tfbs_shift.reports.tables import Figures
+from tfbs_shift.tasks import described_by
+
+Plotted = dict[str, dict[str, tuple[str, Figure]]]
+"""Plots by heading and file name, with their captions."""
 
 _MEANINGS = {
     "none": "the centre window (with protected spans: the allowed window nearest to it).",
@@ -26,6 +30,12 @@ _MEANINGS = {
     "worst_of_n": "the highest loss among n starts drawn for each example. (With --protocol=paper, "
     "both as the paper's code chooses them: its loss is clamped, its starts are drawn once for "
     "all.)",
+    "accuracy, MCC": "of the calls: the share that are right, and Matthews' correlation with the "
+    "labels (0: no better than chance). Of two classes the second is called where its "
+    "probability is above the threshold, 0.5 unless another was given.",
+    "AUROC, AUPR": "areas under the ROC curve and, by trapezoids, the precision-recall curve: "
+    "how well the probability ranks bound above unbound, at any threshold (several labels: means "
+    "over those that have both classes).",
     "right at every shift": "the fraction of examples classified right wherever the window lies.",
     "averaged over shifts": "the prediction averaged over all windows, a cheap defence.",
     "mean over shifts": "what a uniform random shift gives on average.",
@@ -42,46 +52,43 @@ _MEANINGS = {
 
 
 def write_audit(
-    found: Robustness,
+    audit: Robustness,
     examples: Examples,
     out: str | Path,
     *,
     title: str = "model",
     about: Sequence[str] = (),
-    show: Sequence[int] = (),
-    extra: Figures | None = None,
 ) -> None:
     """Writes ``robustness.json``, tables, ``shifts.npz``, ``plots/`` and ``report.html``.
 
     Args:
-        found: the audit.
-        examples: what it was made on, in the same order.
+        audit: the audit.
+        examples: what it was made on, in the same order; their checksum is written, so that
+            ``compare`` knows them again.
         out: folder; files of these names in it are replaced, each as a whole, or removed where this
             audit has none.
         title: name of the network.
-        about: lines that say what was run.
-        show: numbers of examples whose profiles are drawn, too.
-        extra: more for ``robustness.json``: of the model, of the data.
+        about: lines that say what was run, after what it was made with.
     """
     out = Path(out).expanduser()
-    figures = found.to_dict() | dict(extra or {})
+    figures = {"data": examples.described()} | audit.to_dict()
     write_json(figures, out / "robustness.json")
-    every, placed = found.every is not None, examples.intervals is not None
-    for name, applies, write in (
-        ("robustness.csv", True, lambda file: tables.write_csv(figures, file)),
-        ("labels.csv", bool(found.scores), lambda file: tables.write_labels(found, file)),
-        ("curve.csv", every, lambda file: tables.write_curve(figures, file)),
-        ("examples.csv", every, lambda file: tables.write_examples(found, examples, file)),
-        ("certificates.bed", every and placed,
-         lambda file: tables.write_bed(found, examples, file)),
-    ):  # fmt: skip
-        if applies:
-            _write(out / name, write)
-        else:  # of an earlier audit in this folder
-            (out / name).unlink(missing_ok=True)
+    every, placed = bool(audit.every), examples.intervals is not None
+    tables_of = {
+        "robustness.csv": tables.strategy_rows(figures),
+        "labels.csv": tables.label_rows(audit) if audit.task.scored > 1 else (),
+        "curve.csv": figures["curve"],
+        "examples.csv": tables.example_rows(audit, examples) if every else (),
+    }
+    for name, rows in tables_of.items():
+        _write_or_remove(out / name, rows, write_rows)
+    lines = tables.bed_lines(audit, examples) if every and placed else ()
+    _write_or_remove(out / "certificates.bed", lines, _write_lines)
     with replacing(out / "shifts.npz") as path:
-        np.savez_compressed(path, **_arrays(found, examples))
-    drawn = {} if found.every is None else _drawn(found, examples, figures, title, show)
+        np.savez_compressed(path, **_arrays(audit, examples))
+    if audit.task.scored > 1:
+        _write_predictions(audit, out / "predictions")
+    plotted = _plotted(audit, examples, figures, title) if every else {}
     more = [_checks(figures)]
     if "controls" in figures:
         more.insert(0, _controls(figures))
@@ -89,17 +96,38 @@ def write_audit(
         f"Shift audit of {title}",
         _finding(title, figures),
         [check["message"] for check in figures["checks"] if not check["passed"]],
-        [
-            Table("", tables.columns({title: figures}), f"{tables.caption({title: figures})}."),
-            *more,
-        ],
-        drawn,
+        [Table("", tables.table({title: figures}), f"{tables.caption({title: figures})}."), *more],
+        plotted,
         out,
-        about,
+        [*audit.provenance, *([""] if audit.provenance and about else []), *about],
     )
 
 
-def write_comparison(
+def _write_or_remove(path: Path, rows: Iterable, write: Callable[[Path, list], None]) -> None:
+    """Writes rows; without any, removes what an earlier audit left in this folder."""
+    rows = list(rows)
+    if rows:
+        write(path, rows)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _write_predictions(audit: Robustness, folder: Path) -> None:
+    """What ``compare`` needs of several labels, unless it was made there."""
+    for name, columns in audit.chosen.items():
+        path, scores = folder / f"predictions_{name}.npy", columns["scores"]
+        made_there = isinstance(scores, np.memmap) and Path(scores.filename) == path.resolve()
+        if not made_there:
+            with replacing(path) as temporary:
+                np.save(temporary, scores)
+
+
+def write_side_by_side(
     audits: Mapping[str, Figures],
     out: str | Path,
     *,
@@ -120,20 +148,22 @@ def write_comparison(
     """
     out = Path(out).expanduser()
     first = next(iter(audits.values()))
-    drawn: dict[str, dict[str, tuple[str, Figure]]] = {}
+    plotted: Plotted = {}
     if all(figures["curve"] for figures in audits.values()):
-        metric = _named(tables.curve_metric(first))
-        caption = (
-            f"{metric} when each window may move by up to r bp: to where its loss is highest "
-            "(points; band: 95% interval) or at random (dashed)."
-        )
-        drawn["Robustness curves"] = {"curve": (caption, plots.curve(audits))}
+        plotted["Robustness curves"] = {
+            name: (
+                f"{tables.capitalised(metric)} when each window may move by up to r bp: to where "
+                "its loss is highest (points; band: 95% interval) or at random (dashed).",
+                plots.curve(audits, metric),
+            )
+            for name, metric in _curves(first).items()
+        }
     if differences:
         caption = (
             f"Difference in {differences[0]['metric']} from {differences[0]['baseline']}, with "
             "paired 95% intervals."
         )
-        drawn["Differences"] = {"differences": (caption, plots.differences(differences))}
+        plotted["Differences"] = {"differences": (caption, plots.differences(differences))}
     warnings = [
         f"{name}: {check['message']}"
         for name, figures in audits.items()
@@ -141,8 +171,8 @@ def write_comparison(
         if not check["passed"]
     ]
     lead = [text for name, figures in audits.items() for text in _finding(name, figures)[:1]]
-    table = Table("", tables.columns(audits), f"{tables.caption(audits)}.")
-    _write_page(title, lead, warnings, [table, *more], drawn, out, about)
+    table = Table("", tables.table(audits), f"{tables.caption(audits)}.")
+    _write_page(title, lead, warnings, [table, *more], plotted, out, about)
 
 
 def write_json(figures: Figures, path: Path) -> None:
@@ -159,103 +189,116 @@ def write_json(figures: Figures, path: Path) -> None:
         file.write_text(json.dumps(plain(figures), indent=1, allow_nan=False) + "\n")
 
 
-def _write(path: Path, write: Callable[[TextIO], None]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        write(file)
-
-
-def _arrays(found: Robustness, examples: Examples) -> dict[str, Any]:
+def _arrays(audit: Robustness, examples: Examples) -> dict[str, Any]:
     """What ``shifts.npz`` holds."""
-    arrays: dict[str, Any] = {"starts": found.windows.starts, "shifts": found.windows.shifts}
-    arrays |= {f"start_{name}": starts for name, starts in found.starts.items()}
-    arrays |= {f"right_{name}": right for name, right in found.right_at.items()}
-    if found.every is not None and found.scan is not None:
-        arrays |= {n: getattr(found.scan, n) for n in ("loss", "worst_start", "worst_loss")}
-        arrays |= {n: getattr(found.every, n) for n in ("right", "probability", "wobble")}
-        arrays["allowed"] = found.scan.allowed
-        arrays["certificate"] = found.certificates
+    arrays: dict[str, Any] = {"starts": audit.windows.starts, "shifts": audit.windows.shifts}
+    for strategy, columns in audit.chosen.items():
+        names = ("start", *audit.task.columns)
+        arrays |= {f"{name}_{strategy}": columns[name] for name in names}
+    if audit.scan is not None:
+        arrays |= {n: getattr(audit.scan, n) for n in ("worst_start", "worst_loss")}
+        arrays |= audit.every | {"wobble": audit.examples["wobble"]}
+        arrays |= {"allowed": audit.allowed, "certificate": audit.certificates}
     arrays |= {"labels": np.asarray(examples.labels), "names": examples.names}
     arrays["strand"] = examples.strand
-    arrays["label_names"] = None if found.label_names is None else np.array(found.label_names)
+    arrays["label_names"] = None if audit.label_names is None else np.array(audit.label_names)
     arrays |= {} if examples.intervals is None else examples.intervals._asdict()
     return {name: array for name, array in arrays.items() if array is not None}
 
 
-def _drawn(
-    found: Robustness, examples: Examples, figures: Figures, title: str, show: Sequence[int]
-) -> dict[str, dict[str, tuple[str, Figure]]]:
+def _curves(figures: Figures) -> dict[str, str]:
+    """The metrics that curves are drawn of, by file name: the first, and AUROC where it is not."""
+    first, *others = tables.metrics(figures)
+    more = "auroc" in others and tables.is_known(figures["curve"][0]["auroc"])
+    return {"curve": first} | ({"curve_auroc": "auroc"} if more else {})
+
+
+def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str) -> Plotted:
     """The plots of an audit, by heading and file name, with their captions."""
-    metric, single = tables.curve_metric(figures), found.right is not None
-    what = _named(metric)
-    certified = figures["certificates"]
-    where = figures["worst_shifts"]
+    certified, where = figures["certificates"], figures["worst_shifts"]
+    what, metric = audit.task.shown, tables.metrics(figures)[0]
+    profiled = metric if metric in audit.task.means else "loss"
     edges = ""
     if where["at_the_edges"] is not None:
         edges = (
             f" {where['at_the_edges']:.0%} lie at the two ends of the range, where "
             f"{where['at_the_edges_if_anywhere']:.0%} would if all shifts were alike."
         )
-    drawn = {
+    plotted: Plotted = {
         "Robustness curve": {
-            "curve": (
-                f"{what} when each window may move by up to r bp: to where its loss is highest "
-                + ("(points; band: 95% bootstrap interval) or at random (dashed; band: 95% of "
-                   "draws)." if single else
-                   "(points) or at random (dashed; band: lowest and highest draw)."),
-                plots.curve({title: figures}),
-            ),
+            name: (_curve_caption(metric, figures), plots.curve({title: figures}, metric))
+            for name, metric in _curves(figures).items()
         },
         "Certificates": {
             "certificates": (
                 "Examples by certified radius: the largest shift within which every window "
-                + ("is right" if single else "keeps every label's call")
-                + f". Median {certified['median']:g} bp.",
-                plots.certificates(found),
+                f"{audit.task.certified}. Median {certified['median']:g} bp.",
+                plots.certificates(audit),
             ),
         },
         "Where shifts hurt": {
             "worst_shifts": (f"Where the worst window of each example lies.{edges}",
                              plots.worst_shifts(figures)),
             "profile": (
-                f"{'Accuracy' if single else 'Loss'} at each shift, all windows moved alike "
+                f"{tables.capitalised(profiled)} at each shift, all windows moved alike "
                 "(points), and with each window at its own worst shift (dashed). A flat line of "
                 "points hides what the dashed line shows.",
-                plots.profile(found),
+                plots.profile(audit, profiled),
             ),
             "distance": (
-                "Mean change of the " + ("probability" if single else "loss") + " between two "
-                "windows of an example, by their distance." + _phase(figures),
-                plots.distance(found),
+                f"Mean change of the {what} between two windows of an example, by their distance."
+                + _phase(figures),
+                plots.distance(audit),
             ),
             "heat_map": (
-                ("Probability of class 1" if single else "Loss") + " of examples at every shift "
-                "(evenly spread ones of all, the least certified on top).",
-                plots.heat_map(found),
+                ("Probability of class 1" if what == "probability" else what.capitalize())
+                + " of examples at every shift (evenly spread ones of all, the least certified on "
+                "top).",
+                plots.heat_map(audit),
             ),
         },
     }  # fmt: skip
-    names = examples.names
-    chosen = {"the most fragile": found.fragile, "the most robust": found.robust}
-    chosen |= {f"example {i}": i for i in show}
-    titled = {
-        f"{what}: {names[i] if names is not None else f'example {i}'}"
-        + f", certified {found.certificates[i]} bp": i
-        for what, i in chosen.items()
-        if i is not None and found.certificates is not None
-    }
+    titled = _examples_shown(audit, examples)
     caption = "Single examples: " + "; ".join(titled) + "."
-    drawn["Single examples"] = {"examples": (caption, plots.examples(found, titled))}
-    return drawn
+    plotted["Single examples"] = {"examples": (caption, plots.examples(audit, titled))}
+    return plotted
+
+
+def _curve_caption(metric: str, figures: Figures) -> str:
+    """Says what band there is: of a mean from exact moments, of a statistic from draws."""
+    point = figures["curve"][0]
+    worst = "points; band: 95% bootstrap interval" if f"{metric}_low" in point else "points"
+    mean = metric in described_by(figures).means
+    draws = "95% of draws" if mean else "lowest and highest draw"
+    random = f" or at random (dashed; band: {draws})" if f"random_{metric}" in point else ""
+    return (
+        f"{tables.capitalised(metric)} when each window may move by up to r bp: to where its loss "
+        f"is highest ({worst}){random}."
+    )
+
+
+def _examples_shown(audit: Robustness, examples: Examples) -> dict[str, int]:
+    """Numbers of the examples that are drawn, by title."""
+    names, certificates = examples.names, audit.certificates
+    assert certificates is not None
+    chosen = {"the most fragile": audit.fragile, "the most robust": audit.robust}
+    chosen |= {f"example {i}": i for i in audit.shown}
+    return {
+        f"{what}: {names[i] if names is not None else f'example {i}'}"
+        + f", certified {certificates[i]} bp": i
+        for what, i in chosen.items()
+        if i is not None
+    }
 
 
 def _phase(figures: Figures) -> str:
-    found = figures["phase"]
-    if not found or found["explained"] is None:
+    phase = figures["phase"]
+    if not phase or phase["explained"] is None:
         return ""
     return (
-        f" The shift modulo the network's stride ({found['stride']} bp) explains "
-        f"{found['explained']:.0%} of the variance of losses within examples; "
-        f"{found['explained_by_chance']:.0%} would be chance."
+        f" The shift modulo the network's stride ({phase['stride']} bp) explains "
+        f"{phase['explained']:.0%} of the variance of losses within examples; "
+        f"{phase['explained_by_chance']:.0%} would be chance."
     )
 
 
@@ -264,36 +307,37 @@ def _write_page(
     finding: Sequence[str],
     warnings: Sequence[str],
     shown: Sequence[Table],
-    drawn: Mapping[str, Mapping[str, tuple[str, Figure]]],
+    plotted: Plotted,
     out: Path,
     about: Sequence[str],
 ) -> None:
-    names = {name for plotted in drawn.values() for name in plotted}
+    names = {name for section in plotted.values() for name in section}
     for file in (out / "plots").glob("*"):
         if file.suffix in (".png", ".svg") and file.stem not in names:
             file.unlink()  # of an earlier audit in this folder
-    for plotted in drawn.values():
-        for name, (_, figure) in plotted.items():
+    for section in plotted.values():
+        for name, (_, figure) in section.items():
             for suffix in (".png", ".svg"):
                 with replacing(out / "plots" / f"{name}{suffix}") as path:
                     figure.savefig(path, dpi=160, metadata={"Date": None} if suffix == ".svg"
                                    else None)  # fmt: skip
-    figures = {heading: dict(plotted.values()) for heading, plotted in drawn.items()}
+    figures = {heading: dict(section.values()) for heading, section in plotted.items()}
     html = page(title, finding, warnings, shown, figures, _MEANINGS, about)
     with replacing(out / "report.html") as path:
         path.write_text(html, encoding="utf-8")
 
 
 def _controls(figures: Figures) -> Table:
-    rows = [["input", "sureness", "called bound", "detection AUROC"]]
+    rows = [["input", "confidence", "called bound", "detection AUROC"]]
     for name, one in figures["controls"].items():
         detection = f"{one['detection']:.3f}" if "detection" in one else ""
-        rows.append([name, f"{one['sureness']:.3f}", f"{one['called']:.3f}", detection])
+        rows.append([name, f"{one['confidence']:.3f}", f"{one['called']:.3f}", detection])
     return Table(
         "Inputs that are no genome",
         rows,
-        "Sureness: the highest probability, on average. Detection: how well it tells real windows "
-        "from these inputs (0.5: not at all; lower: the network is surer of what is no sequence). "
+        "Confidence: the highest probability, on average. Detection: how well it tells real "
+        "windows from these inputs (0.5: not at all; lower: the network is surer of what is no "
+        "sequence). "
         "shuffled: bases in random order; dinucleotide: shuffled with every dinucleotide count "
         "kept; uniform: 1/4 in each channel; random: every base uniform.",
     )
@@ -308,19 +352,14 @@ def _checks(figures: Figures) -> Table:
     return Table("Self-checks", rows, prose=True)
 
 
-def _named(metric: str) -> str:
-    return metric.upper() if metric.startswith("au") else metric.capitalize()
-
-
 def _finding(name: str, figures: Figures) -> list[str]:
     """The finding in a sentence or two, each a paragraph."""
-    metric, *_ = tables.metrics(figures)
-    what = _named(metric)
-    if "labels" in figures:
-        scored = figures["labels"] - len(figures["labels_left_out"])
-        what += f" (mean of {scored} of {figures['labels']} labels)"
+    metric = tables.metrics(figures)[0]
+    what = tables.capitalised(metric)
+    if figures["task"] == "labels":
+        what += f" (mean of {tables.of_labels(figures)})"
     shown = ", ".join(f"{v[metric]:.3f} under {n}" for n, v in figures["strategies"].items()
-                      if v[metric] is not None)  # fmt: skip
+                      if tables.is_known(v[metric]))  # fmt: skip
     if not figures["curve"]:
         return [f"{name}: {what} {shown}."]
     bound = figures["curve"][-1]["max_shift"]

@@ -30,9 +30,9 @@ class LabelScores(NamedTuple):
 
     def means(self) -> dict[str, float]:
         """Means over the labels that have both classes; NaN if none has."""
-        some = self.scored
+        scored = self.scored
         return {
-            name: float(values[some].mean()) if some.any() else float("nan")
+            name: float(values[scored].mean()) if scored.any() else float("nan")
             for name, values in (("auroc", self.auroc), ("aupr", self.aupr))
         }
 
@@ -61,9 +61,9 @@ def label_scores(
     if average_strands and count % 2:
         raise InputError(f"{count} examples: an odd number has no second half of other strands")
     half = count // 2
-    found = LabelScores(np.full(labels, np.nan), np.full(labels, np.nan), np.zeros(labels, int))
+    areas = LabelScores(np.full(labels, np.nan), np.full(labels, np.nan), np.zeros(labels, int))
 
-    def some(first: int) -> None:
+    def score_block(first: int) -> None:
         columns = slice(first, first + _LABELS_AT_ONCE)
         values, truth = np.array(scores[:, columns].T, order="C"), y[:, columns].T
         if average_strands:
@@ -71,13 +71,13 @@ def label_scores(
         if np.isnan(values).any():
             raise InputError("some scores are no numbers (NaN)")
         for i, (one, score) in enumerate(zip(truth, values, strict=True)):
-            found.positives[first + i] = np.count_nonzero(one)
-            if 0 < found.positives[first + i] < len(one):
-                found.auroc[first + i], found.aupr[first + i] = _areas(one, score)[:, 0]
+            areas.positives[first + i] = np.count_nonzero(one)
+            if 0 < areas.positives[first + i] < len(one):
+                areas.auroc[first + i], areas.aupr[first + i] = _areas(one, score)[:, 0]
 
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(some, range(0, labels, _LABELS_AT_ONCE)))
-    return found
+        list(threads.map(score_block, range(0, labels, _LABELS_AT_ONCE)))
+    return areas
 
 
 def resampled_scores(y: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:

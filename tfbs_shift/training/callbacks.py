@@ -213,7 +213,7 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self.state.values:
             # With TensorFlow the first step makes the variables of optimizer and metrics.
-            self.model._symbolic_build(data_batch=self.feed[0])
+            make_variables(self.model, self.feed[0])
             assign(self.model, self.state.values)
             self.state.values = []
             if not self.state.step:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import h5py
 import keras
-import numpy as np
 
-import tfbs_shift
 from tfbs_shift import models
 from tfbs_shift.backend import computing, devices
 from tfbs_shift.data import Examples
 from tfbs_shift.errors import InputError
-from tfbs_shift.models.outputs import Outputs, input_window
-from tfbs_shift.scanning.scans import ScanJob
+from tfbs_shift.models.inputs import input_window
+from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.strategies import ShiftStrategy
 from tfbs_shift.training.callbacks import EpochSummary, KeepBest, Resume, Throughput, Validate
 from tfbs_shift.training.checkpoints import State
@@ -74,8 +69,8 @@ def train(
     folder = RunFolder(out, flagfile)
     state = folder.unfinished()
     job = _validation_job(model, validation, windows)
-    feed = _feed(training, job.outputs, settings)
-    trainer = _compiled(model, strategy, job.outputs, settings)
+    feed = _feed(training, job, settings)
+    trainer = _compiled(model, strategy, job, settings)
     progress = progress and folder.writes
     stateful = [*_following_loss(settings, folder), *callbacks]
     resume = Resume(folder, state or State(), feed, stateful, settings)
@@ -117,22 +112,21 @@ def _validation_job(model: keras.Model, validation: Examples, windows: WindowRan
     """The model and what it is validated on, checked against each other."""
     x = validation.one_hot(models.alphabet(model))
     return ScanJob.of(
-        model, x, validation.labels, window=windows.window, max_shift=windows.max_shift,
-        protect=None,
-    )  # fmt: skip
+        model, x, validation.labels, window=windows.window, max_shift=windows.max_shift
+    )
 
 
-def _feed(training: Examples, outputs: Outputs, settings: Settings) -> Feed:
+def _feed(training: Examples, job: ScanJob, settings: Settings) -> Feed:
     """This host's part of the training batches."""
-    labels = outputs.labels(training.labels, len(training))
+    labels = job.task.labels(training.labels, len(training))
     return Feed(
-        training.codes, labels, settings.batch_size, seed=settings.seed,
-        replicas=devices.replicas(), host=devices.host(),
+        training.codes, job.task.for_loss(job.loss, labels), settings.batch_size,
+        seed=settings.seed, replicas=devices.replicas(), host=devices.host(),
     )  # fmt: skip
 
 
 def _compiled(
-    model: keras.Model, strategy: ShiftStrategy, outputs: Outputs, settings: Settings
+    model: keras.Model, strategy: ShiftStrategy, job: ScanJob, settings: Settings
 ) -> ShiftTrainer:
     trainer = ShiftTrainer(
         model, strategy, window=settings.window, max_shift=settings.max_shift,
@@ -140,8 +134,8 @@ def _compiled(
     )  # fmt: skip
     trainer.compile(
         keras.optimizers.Adam(settings.learning_rate),
-        outputs.loss,
-        metrics=["accuracy"] if outputs.exclusive else [],
+        job.loss,
+        metrics=["accuracy"] if "accuracy" in job.task.means else [],
         jit_compile=computing.gains_from_xla(),
     )
     return trainer
@@ -207,22 +201,3 @@ def settings(folder: Path) -> dict[str, str | int | float | bool]:
     """
     file = folder / "flags.txt"
     return parse_flags(file.read_text()) if file.is_file() else {}
-
-
-def provenance(*parts: Examples) -> list[str]:
-    """Lines that say what a run was made with: versions, machine, and the data's checksum."""
-    lines = [
-        f"tfbs-shift {tfbs_shift.__version__}, Python {platform.python_version()}, "
-        f"{computing.version()}, Keras {keras.__version__}, numpy {np.__version__}, "
-        f"h5py {h5py.__version__}",
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs; computed on "
-        f"{computing.hardware()}",
-    ]
-    if devices.replicas() > 1:
-        lines.append(f"batches shared by {devices.replicas()} devices of {devices.host()[1]} hosts")
-    for part in parts:
-        line = f"{part.source}: {len(part)} examples of {part.length} bp, {part.checksum()}"
-        if part.in_file and part.paired_strands(rows=64):
-            line += ", the second half the other strand of the first"
-        lines.append(line)
-    return lines

@@ -16,10 +16,11 @@ from tfbs_shift.backend.computing import step_arguments
 from tfbs_shift.backend.precision import computing_in, last_layers
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
-from tfbs_shift.models.outputs import input_window
+from tfbs_shift.models.inputs import input_window
 from tfbs_shift.scanning.engine import ModelAtStarts
-from tfbs_shift.scanning.scans import crop, loss_of
+from tfbs_shift.scanning.scans import crop
 from tfbs_shift.strategies import ShiftStrategy
+from tfbs_shift.tasks.losses import loss_of
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any
