@@ -11,6 +11,7 @@ of the runs at window 90 to OUT/comparison, that of the repeats to OUT/repeats.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 import sys
@@ -20,6 +21,8 @@ from tfbs_shift import reports
 from tfbs_shift.commands import main as tfbs_shift
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+PAPER = Path(__file__).parent / "paper" / "table1.csv"  # Table 1 of Pap & Megyeri (ICAART 2022)
+EXPERIMENT, TASK = "HaibH1hescSp1Pcr1x", "discovery"
 STRATEGIES = ("none", "random", "worst")
 RUNS = (
     "sp1_w75_none", "sp1_w75_worst", "sp1_w90_none", "sp1_w90_random", "sp1_w90_worst",
@@ -75,24 +78,34 @@ def main() -> int:
     return 0
 
 
+def paper() -> dict[tuple[str, str, str], float]:
+    """The paper's accuracies, by window, strategy of training and strategy of evaluation."""
+    with PAPER.open(encoding="utf-8") as file:
+        return {
+            (row["window"], row["trained_with"], row["evaluated_with"]): float(row["accuracy"])
+            for row in csv.DictReader(file)
+            if (row["experiment"], row["task"]) == (EXPERIMENT, TASK)
+        }
+
+
 def table(audits: dict[str, dict]) -> str:
     """Markdown: accuracy, the paper's, the difference in each cell; then what belongs to it."""
     header = ["window", "trained with", "No Shift", "Rnd", "Worst", "consistency", "wobble"]
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    papers = paper()
     for run, figures in audits.items():
-        paper = reports.paper_cell(figures) or {}
+        window, trained_with = str(figures["window"]), run.rpartition("_")[2]
         shown = STRATEGIES if len(figures["shifts"]) > 1 else STRATEGIES[:1]
         cells = []
         for name in shown:
             ours = figures["strategies"][name]["accuracy"]
-            theirs = paper.get(name, {}).get("accuracy")
+            theirs = papers.get((window, trained_with, name))
             beside = "" if theirs is None else f" / {theirs:.4f} ({ours - theirs:+.4f})"
             cells.append(f"{ours:.4f}{beside}")
         cells += [""] * (len(STRATEGIES) - len(cells))
         for key in ("consistency", "wobble"):
             cells.append(f"{figures[key]:.3f}" if len(shown) > 1 else "")
-        name = run.rpartition("_")[2]
-        lines.append(f"| {figures['window']} | {name} | {' | '.join(cells)} |")
+        lines.append(f"| {window} | {trained_with} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

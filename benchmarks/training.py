@@ -127,9 +127,9 @@ def row(name: str, best: float) -> dict:
     }
     rng = np.random.default_rng(1)
     if tried > 1:
-        from tfbs_shift.scanning.scans import ScanJob
+        from tfbs_shift.scanning.jobs import ScanJob
 
-        job = ScanJob.of(model, x, y, window=window, max_shift=None, protect=None)
+        job = ScanJob.of(model, x, y, window=window)
         drawn = None
         if tries:
             drawn = np.stack([rng.permutation(starts)[:tries] for _ in range(count)])
