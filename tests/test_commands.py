@@ -402,7 +402,9 @@ def test_demo(tmp_path, capsys):
     assert none["none"]["accuracy"] > 0.65
     assert none["worst"]["accuracy"] < none["none"]["accuracy"] - 0.02
     assert worst["worst"]["accuracy"] > none["worst"]["accuracy"] + 0.02
-    assert (out / "report.html").read_text().count("<svg") == 1
+    drawn = {path.stem for path in (out / "plots").iterdir()}
+    assert drawn == {"curve", "curve_auroc"}
+    assert (out / "report.html").read_text().count("<svg") == len(drawn)
     assert (out / "plots" / "curve.png").stat().st_size > 5000
 
 
