@@ -21,6 +21,7 @@ from tfbs_shift.evaluation import Execution, checks, running, statistics
 from tfbs_shift.evaluation.figures import RESAMPLES_OF_STATISTICS
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.tasks.areas import label_scores, resampled_scores
+from tfbs_shift.training.validating import Validation
 from tfbs_shift.windows import WindowRange
 
 from .conftest import WINDOW, ZOO, functional, random_labels, random_sequences, sequential
@@ -79,6 +80,72 @@ def test_accuracy_and_loss_against_predict_and_sklearn(rng):
         assert point["random_accuracy"] == pytest.approx(right[:, inside].mean())
         assert point["random_loss"] == pytest.approx(loss[:, inside].mean(), abs=1e-5)
     assert len(found.curve) == 5  # 0..4: the range is -3..4
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_areas_and_correlation_of_two_classes_against_sklearn(units, rng):
+    """At each strategy's start, of the averaged prediction, and at the worst start within every r;
+    at the ends of the curve its intervals are those of none and worst."""
+    model = functional(units, "sigmoid" if units == 1 else "softmax")
+    x = random_sequences(rng, COUNT, WINDOW + SLACK)
+    y = rng.integers(0, 2, COUNT)
+    p = predictions(model, x)[..., -1]
+    loss = -np.log(np.where(y[:, None] == 1, p, 1 - p))
+    threshold = float(np.median(p)) + 1e-4  # that an untrained network calls some of each
+
+    def expected(scores):
+        precision, recall, _ = metrics.precision_recall_curve(y, scores)
+        return {
+            "auroc": metrics.roc_auc_score(y, scores),
+            "aupr": metrics.auc(recall, precision),
+            "mcc": metrics.matthews_corrcoef(y, scores > threshold),
+        }
+
+    found = evaluate(model, x, y, draws=3, groups=np.arange(COUNT) // 6, threshold=threshold)
+    everyone, shifts = np.arange(COUNT), np.arange(SLACK + 1) - SLACK // 2
+    for name, starts in found.starts.items():
+        ours = {m: found.strategies[name][m] for m in ("auroc", "aupr", "mcc")}
+        assert ours == pytest.approx(expected(p[everyone, starts]), abs=1e-6)
+    averaged = expected(p.mean(axis=1))
+    assert {name: found.averaged[name] for name in averaged} == pytest.approx(averaged)
+    for r, point in enumerate(found.curve):
+        worst = np.where(np.abs(shifts) <= r, loss, -1).argmax(axis=1)
+        at_worst = expected(p[everyone, worst])
+        assert {name: point[name] for name in at_worst} == pytest.approx(at_worst, abs=1e-6)
+        for name in at_worst:
+            assert point[f"{name}_low"] < point[name] < point[f"{name}_high"]
+            draws = [point[f"random_{name}{end}"] for end in ("_low", "", "_high")]
+            assert draws == pytest.approx(sorted(draws))
+    for name, point in (("none", found.curve[0]), ("worst", found.curve[-1])):
+        for metric, pair in found.intervals["examples"]["strategies"][name].items():
+            if metric != "loss":
+                assert [point[f"{metric}_low"], point[f"{metric}_high"]] == pytest.approx(pair)
+    groups = found.intervals["groups"]
+    for metric in averaged:
+        low, high = groups["averaged_over_shifts"][metric]
+        assert low < averaged[metric] < high
+
+
+@pytest.mark.parametrize(
+    ("units", "activation"), [(1, "sigmoid"), (2, "softmax"), (3, "softmax"), (3, "sigmoid")]
+)
+def test_validation_says_what_evaluate_says(units, activation, rng):
+    """On the same windows: while a model trains the history has the audit's figures."""
+    model = functional(units, activation)
+    x = random_sequences(rng, COUNT, WINDOW + SLACK)
+    kind = "categorical" if activation == "softmax" else "binary"
+    y = random_labels(rng, COUNT, units, kind)
+    strategies = {"none": NoShift(), "worst_of_3": WorstShift(3, seed=1), "worst": WorstShift()}
+    expected = evaluate(
+        model, x, y, strategies=[NoShift(), WorstShift(3, seed=1), "worst"], self_checks=False
+    ).strategies
+    validate = Validation(ScanJob.of(model, x, y), strategies)
+    for _ in range(2):  # again on the same windows
+        found = validate()
+        assert list(found) == list(expected)
+        for name, values in expected.items():
+            assert list(found[name]) == list(values)
+            assert found[name] == pytest.approx(values)
 
 
 @pytest.mark.parametrize("name", ZOO)
