@@ -120,10 +120,16 @@ def test_areas_and_correlation_of_two_classes_against_sklearn(units, rng):
         for metric, pair in found.intervals["examples"]["strategies"][name].items():
             if metric != "loss":
                 assert [point[f"{metric}_low"], point[f"{metric}_high"]] == pytest.approx(pair)
-    groups = found.intervals["groups"]
-    for metric in averaged:
-        low, high = groups["averaged_over_shifts"][metric]
-        assert low < averaged[metric] < high
+    mean = p.mean(axis=1)[:, None]
+    for unit, members in (("examples", everyone), ("groups", everyone // 6)):
+
+        def areas(counts, members=members):
+            return resampled_scores(y[:, None], mean, counts[:, members])
+
+        number = members[-1] + 1
+        expected = statistics.bootstrap(areas, number, resamples=RESAMPLES_OF_STATISTICS, seed=0)
+        pairs = [found.intervals[unit]["averaged_over_shifts"][m] for m in ("auroc", "aupr")]
+        assert np.transpose(pairs) == pytest.approx(np.array(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize(
