@@ -48,6 +48,20 @@ def test_it_logs_what_evaluate_finds(sets, tmp_path):
     )
 
 
+def test_its_threshold_is_that_of_evaluate(sets):
+    x, y = sets
+    model = functional()
+    model.compile("sgd", "categorical_crossentropy")
+    found = evaluate(model, x, y, threshold=0.505)
+    audit = ShiftAudit(x, y, threshold=0.505, strategies=["none"])
+    audit.set_model(model)
+    logs = {}
+    audit.on_epoch_end(0, logs)
+    assert logs["shift_none_mcc"] == pytest.approx(found.strategies["none"]["mcc"])
+    other = evaluate(model, x, y).strategies["none"]["mcc"]
+    assert other != pytest.approx(logs["shift_none_mcc"])
+
+
 def _scalars(folder):
     """What TensorBoard would show, from its own event files."""
     import tensorflow as tf

@@ -34,6 +34,7 @@ class ShiftAudit(keras.callbacks.Callback):
         window: the model's input length, where that is free or not known.
         strategies: as for ``evaluate``; without worst no wobble, consistency and flips.
         max_shift: the largest absolute shift, in bp.
+        threshold: as for ``evaluate``.
         every: audit each so many epochs, the last of these intervals too.
         csv_file: a CSV to write, one row an audit; an earlier one is replaced.
         log_dir: a folder for TensorBoard, which must be installed, and TensorFlow.
@@ -52,6 +53,7 @@ class ShiftAudit(keras.callbacks.Callback):
         window: int | None = None,
         strategies: Sequence[str | ShiftStrategy] = ("none", "random", "worst"),
         max_shift: int | None = None,
+        threshold: float = 0.5,
         every: int = 1,
         csv_file: str | Path | None = None,
         log_dir: str | Path | None = None,
@@ -66,6 +68,7 @@ class ShiftAudit(keras.callbacks.Callback):
         self.every = every
         self._options = {
             "window": window, "strategies": strategies, "max_shift": max_shift, "seed": seed,
+            "threshold": threshold,
             "batch_size": batch_size, "self_checks": False,
         }  # fmt: skip
         self.csv_file = None if csv_file is None else Path(csv_file).expanduser()
