@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from tfbs_shift import data, evaluate, reports, sequences
+from tfbs_shift import InputError, data, evaluate, reports, sequences
 from tfbs_shift.commands import main
 from tfbs_shift.evaluation.comparing import (
     SavedAudit,
@@ -400,16 +401,47 @@ def test_comparison_files(hand, tmp_path, capsys):
         ("{hand},/nowhere", "/nowhere: no robustness.json in it: run tfbs-shift evaluate first"),
         ("{hand},b={bad}", "robustness.json: damaged"),
         ("{hand},b={old}", "want schema 2; run tfbs-shift evaluate again"),
+        ("{hand},b={part}", "robustness.json: no threshold in it; run tfbs-shift evaluate again"),
+        ("{hand},b={kind}", "robustness.json: task 'poems' in it; run tfbs-shift evaluate again"),
+        ("{hand},b={bare}", "shifts.npz: has no right_none; run tfbs-shift evaluate again"),
     ],
 )
 def test_mistakes_of_compare(runs, message, hand, tmp_path, capsys):
     for name, text in (("bad", "{"), ("old", "{}")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "robustness.json").write_text(text)
-    runs = runs.format(hand=hand, bad=tmp_path / "bad", old=tmp_path / "old")
+    figures = json.loads((hand / "robustness.json").read_text())
+    without = {key: value for key, value in figures.items() if key != "threshold"}
+    for name, changed in (("part", without), ("kind", figures | {"task": "poems"}),
+                          ("bare", figures)):  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "robustness.json").write_text(json.dumps(changed))
+    np.savez(tmp_path / "bare" / "shifts.npz", labels=np.eye(2)[[1] * 4])
+    names = ("bad", "old", "part", "kind", "bare")
+    runs = runs.format(hand=hand, **{name: tmp_path / name for name in names})
     assert main(["compare", f"--runs={runs}", f"--out={tmp_path / 'o'}"]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_rows_are_written_as_they_come(tmp_path):
+    """A table of as many examples as there may be is not held at once."""
+    rows = ({"a": i, "b": f"{i:050}"} for i in range(40_000))
+    tracemalloc.start()
+    write_rows(tmp_path / "t.csv", rows, ["a", "b"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20  # the rows together take 10 times that
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 40_001
+
+
+def test_an_audit_is_written_with_the_examples_it_was_made_on(tmp_path):
+    """Others would give it their checksum, and compare would believe it."""
+    examples = data.synthetic(6, length=40)
+    found = evaluate(detector(), examples.x[:5], examples.y[:5], self_checks=False)
+    with pytest.raises(InputError, match="12 examples, but the audit is of 5"):
+        reports.write_audit(found, examples, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_of_a_table(tmp_path):

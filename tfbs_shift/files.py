@@ -229,15 +229,15 @@ def write_rows(
 
     Args:
         path: replaced as a whole, or not at all (see :func:`replacing`).
-        rows: values by column.
+        rows: values by column; written as they come, if ``columns`` are given.
         columns: in the order of the header; None: those of all rows, as they first appear.
 
     Raises:
         ValueError: a row has what is no column.
         OSError: no room for it on the disk, say.
     """
-    rows = list(rows)
     if columns is None:
+        rows = list(rows)
         columns = list(dict.fromkeys(name for row in rows for name in row))
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")

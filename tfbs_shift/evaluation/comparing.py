@@ -16,7 +16,11 @@ from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import statistics
 from tfbs_shift.evaluation.figures import RESAMPLES_OF_STATISTICS
 from tfbs_shift.evaluation.robustness import SCHEMA
-from tfbs_shift.tasks import Task, described_by
+from tfbs_shift.tasks import TASKS, Task, described_by
+
+_NEEDED = ("task", "threshold", "examples", "sequence_length", "window", "shifts", "strategies",
+           "curve")  # fmt: skip
+"""Figures without which nothing is said of an audit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,11 @@ class SavedAudit:
             raise InputError(f"{path}: damaged ({error}); run tfbs-shift evaluate again") from error
         if not isinstance(figures, dict) or figures.get("schema") != SCHEMA:
             raise InputError(f"{path}: want schema {SCHEMA}; run tfbs-shift evaluate again")
+        missing = [key for key in _NEEDED if key not in figures]
+        known = not missing and figures["task"] in TASKS and figures["task"] in figures
+        if not known:
+            what = f"no {missing[0]}" if missing else f"task {figures['task']!r}"
+            raise InputError(f"{path}: {what} in it; run tfbs-shift evaluate again")
         if name is None:
             name = folder.name if place == folder and folder.name != "audit" else place.parent.name
         return cls(name, place, figures)
@@ -103,7 +112,16 @@ class SavedAudit:
         return (values[:half] + values[half:]) / 2
 
     def column(self, name: str, strategy: str) -> np.ndarray:
-        """A column (N,) at the starts that a strategy chose."""
+        """A column (N,) at the starts that a strategy chose.
+
+        Raises:
+            InputError: ``shifts.npz`` has none.
+        """
+        if f"{name}_{strategy}" not in self.arrays:
+            raise InputError(
+                f"{self.folder / 'shifts.npz'}: has no {name}_{strategy}; run tfbs-shift evaluate "
+                "again"
+            )
         return self.arrays[f"{name}_{strategy}"]
 
     @property

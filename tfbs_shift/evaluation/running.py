@@ -135,7 +135,7 @@ class Choices:
 
     def columns(
         self, rows: slice, losses: np.ndarray, predictions: np.ndarray
-    ) -> tuple[Columns, dict[str, Columns]]:
+    ) -> tuple[Columns, np.ndarray, dict[str, Columns]]:
         """What a block says at every start that was run, and at the one each strategy takes.
 
         Args:
@@ -144,8 +144,8 @@ class Choices:
             predictions: (b, m, K).
 
         Returns:
-            columns (b, m), and for each strategy ``start`` and the same columns (b,), and
-            ``scores`` (b, ``task.scored``) if the task has any.
+            columns (b, m); scores (b, m, ``task.scored``); and for each strategy ``start``, the
+            same columns (b,), and ``scores`` (b, ``task.scored``) if the task has any.
         """
         task, everyone = self.job.task, np.arange(len(losses))
         columns = {"loss": losses, **task.at_starts(predictions, self.job.y[rows])}
@@ -156,7 +156,7 @@ class Choices:
             if task.scored:
                 there["scores"] = scores[everyone, column]
             chosen[name] = {"start": start, **there}
-        return columns, chosen
+        return columns, scores, chosen
 
 
 def run(
@@ -313,7 +313,7 @@ def _fill(
         choices.wanted, execution.batch_size, execution.progress, begin=begin, end=part.stop
     ):
         here = slice(rows.start - part.start, rows.stop - part.start)
-        columns, chosen = choices.columns(rows, losses, predictions)
+        columns, scores, chosen = choices.columns(rows, losses, predictions)
         for name, there in chosen.items():
             _put(seen.chosen[name], there, here)
         if seen.every:
@@ -321,7 +321,7 @@ def _fill(
             _put(seen.every, {**columns, **over}, here)
             _put(seen.over, over, here)
         if seen.records is not None:
-            _record(seen.records, job, rows, here, losses, job.task.scores(predictions), seed)
+            _record(seen.records, job, rows, here, losses, scores, seed)
         work.record(here.stop, last=rows.stop == part.stop)
 
 

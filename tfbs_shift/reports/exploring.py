@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from tfbs_shift import sequences
 from tfbs_shift.errors import InputError
-from tfbs_shift.models.architectures import alphabet, attention
+from tfbs_shift.models.architectures import attention
 from tfbs_shift.reports.plots import COLOURS, plain
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.windows import WindowRange
@@ -211,7 +211,7 @@ def explore(
         weights = attention(model).predict(every, verbose=0)
     letters = ""
     if x.shape[2] == 4:
-        bases = sequences.reorder(x[0], alphabet(model), sequences.ACGT)
+        bases = sequences.reorder(x[0], job.predictor.alphabet, sequences.ACGT)
         known = (bases.max(axis=1) == 1) & (bases.sum(axis=1) == 1)
         codes = np.where(known, bases.argmax(axis=1), sequences.UNKNOWN)
         letters = str(sequences.decode(codes))

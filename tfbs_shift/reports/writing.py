@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfbs_shift.data import Examples
+from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import Robustness
 from tfbs_shift.files import replacing, write_rows
 from tfbs_shift.reports import plots, tables
@@ -69,8 +71,17 @@ def write_audit(
             audit has none.
         title: name of the network.
         about: lines that say what was run, after what it was made with.
+
+    Raises:
+        InputError: the audit is of another number of examples; nothing is written.
     """
     out = Path(out).expanduser()
+    count = len(next(iter(audit.starts.values())))
+    if count != len(examples):
+        raise InputError(
+            f"{examples.source}: {len(examples)} examples, but the audit is of {count}; want "
+            "those that it was made on"
+        )
     figures = {"data": examples.described()} | audit.to_dict()
     write_json(figures, out / "robustness.json")
     every, placed = bool(audit.every), examples.intervals is not None
@@ -81,7 +92,7 @@ def write_audit(
         "examples.csv": tables.example_rows(audit, examples) if every else (),
     }
     for name, rows in tables_of.items():
-        _write_or_remove(out / name, rows, write_rows)
+        _write_or_remove(out / name, rows, lambda path, rows, row: write_rows(path, rows, [*row]))
     lines = tables.bed_lines(audit, examples) if every and placed else ()
     _write_or_remove(out / "certificates.bed", lines, _write_lines)
     with replacing(out / "shifts.npz") as path:
@@ -103,18 +114,27 @@ def write_audit(
     )
 
 
-def _write_or_remove(path: Path, rows: Iterable, write: Callable[[Path, list], None]) -> None:
-    """Writes rows; without any, removes what an earlier audit left in this folder."""
-    rows = list(rows)
-    if rows:
-        write(path, rows)
-    else:
+def _write_or_remove(
+    path: Path, rows: Iterable[Any], write: Callable[[Path, Iterable[Any], Any], None]
+) -> None:
+    """Writes rows as they come; without any, removes what an earlier audit left in this folder.
+
+    Args:
+        path: the file.
+        rows: all alike; of many examples they are not held at once.
+        write: of the path, the rows, and the first of them.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
         path.unlink(missing_ok=True)
+    else:
+        write(path, itertools.chain([first], rows), first)
 
 
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+def _write_lines(path: Path, lines: Iterable[str], _: str) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _write_predictions(audit: Robustness, folder: Path) -> None:

@@ -33,7 +33,7 @@ class Validation:
         job, task = self.job, self.job.task
         blocks: dict[str, list[Columns]] = {name: [] for name in self._choices.strategies}
         for rows, losses, predictions in job.blocks(self._choices.wanted, None, progress):
-            _, chosen = self._choices.columns(rows, losses, predictions)
+            _, _, chosen = self._choices.columns(rows, losses, predictions)
             for name, columns in chosen.items():
                 blocks[name].append(columns)
         metrics = {}
