@@ -78,6 +78,8 @@ def define(flags: absl_flags.FlagValues) -> None:
         "threshold",
         0.5,
         "The probability from which on class 1 of two, or a label, is called.",
+        lower_bound=0.0,
+        upper_bound=1.0,
         flag_values=flags,
     )
     absl_flags.DEFINE_boolean(

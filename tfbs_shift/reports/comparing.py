@@ -10,6 +10,7 @@ from tfbs_shift.evaluation.comparing import Comparison
 from tfbs_shift.evaluation.robustness import SCHEMA
 from tfbs_shift.files import write_rows
 from tfbs_shift.reports.page import Table
+from tfbs_shift.reports.tables import named
 from tfbs_shift.reports.writing import write_json, write_side_by_side
 
 _COLUMNS = ("run", "baseline", "strategy", "metric", "difference", "low", "high", "p", "q",
@@ -82,7 +83,12 @@ def _differences(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = [header + (["labels that differ"] if labels else ["p", "q"])]
     for row in rows:
         interval = f"\n{row['low']:+.3f} .. {row['high']:+.3f}"
-        cells = [row["run"], row["strategy"], row["metric"], f"{row['difference']:+.4f}{interval}"]
+        cells = [
+            row["run"],
+            row["strategy"],
+            named(row["metric"]),
+            f"{row['difference']:+.4f}{interval}",
+        ]
         if labels:
             cells.append(f"{row['labels_different']} of {row['labels_tested']}")
         else:
@@ -107,5 +113,5 @@ def _repeats(groups: Sequence[Mapping[str, Any]]) -> Table:
             for strategy in strategies:
                 one = group["strategies"].get(strategy, {}).get(metric)
                 cells.append(f"{one['mean']:.4f}\nsd {one['sd']:.4f}" if one else "")
-            table.append([", ".join(group["runs"]), metric, *cells])
+            table.append([", ".join(group["runs"]), named(metric), *cells])
     return Table("Repeats with other seeds", table, "Mean and standard deviation over the runs.")
