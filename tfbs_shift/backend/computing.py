@@ -155,6 +155,8 @@ def compiled(function: Callable, variables: Sequence[Variable] = ()) -> Callable
         import tensorflow as tf
 
         graph = tf.function(function, reduce_retracing=True, autograph=False)
+        # Or it warns of one function traced again and again: ours are others, of the same code.
+        graph._key_for_call_stats = graph
         return lambda *args: graph(*map(tf.convert_to_tensor, args))
     if name() != "jax":
         return function
