@@ -9,16 +9,23 @@ from keras import layers, losses
 from scipy import special
 from sklearn import metrics
 
-from tfbs_shift import InputError, evaluate
+from tfbs_shift import InputError, evaluate, scan
 from tfbs_shift.scanning.predictors import predictor
-from tfbs_shift.tasks import Classes, Labels, OnlyLoss, described_by
+from tfbs_shift.tasks import Classes, Labels, OnlyLoss, Unlabelled, Values, described_by
+from tfbs_shift.tasks.inferring import Meaning, judged
 from tfbs_shift.tasks.losses import example_loss
 
 from .conftest import WINDOW, ZOO, functional, random_labels, random_sequences
 
 
-def inferred(model, rng, threshold=0.5):
-    return predictor(model).task(random_sequences(rng, 6, WINDOW), threshold)[0]
+def found_out(model, rng, y=(0, 1), **said):
+    """How a model's predictions are judged, given some labels."""
+    clues = predictor(model).clues(random_sequences(rng, 6, WINDOW))
+    return judged(clues, Meaning(**said), None if y is None else np.asarray(y))
+
+
+def inferred(model, rng, y=(0, 1), **said):
+    return found_out(model, rng, y, **said).task
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -37,12 +44,120 @@ def test_two_sigmoids_that_sum_to_one_are_no_softmax(rng):
     assert isinstance(inferred(model, rng), Labels)
 
 
-def test_of_a_regression_only_the_loss_is_known(rng):
-    model = functional(1, None)
-    model.compile("sgd", "mse")
-    task = inferred(model, rng)
-    assert task == OnlyLoss(1)
-    assert task.metrics == ("loss",)
+def _compiled(model, loss):
+    model.compile("sgd", loss)
+    return model
+
+
+def cosine_mse_log(y, p):
+    """A loss of a peak height, named as people name theirs."""
+    return keras.ops.mean((y - p) ** 2) - keras.ops.sum(y * p)
+
+
+def surprise(y, p):
+    return keras.ops.mean(keras.ops.abs(y - p), axis=1)
+
+
+NUMBERS = (0.3, -2.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "y", "said", "expected"),
+    [
+        # The last layer tells.
+        (lambda: functional(1, "sigmoid"), NUMBERS, {}, Classes(1)),
+        (lambda: functional(3, "sigmoid"), NUMBERS, {}, Labels(3)),
+        (lambda: _compiled(functional(1, "sigmoid"), "mse"), (0, 1), {}, Classes(1)),
+        # The loss tells.
+        (lambda: _compiled(functional(1, None), "mse"), (0, 1), {}, Values(1)),
+        (lambda: _compiled(functional(2, "softplus"), "poisson"), (0, 1), {}, Values(2)),
+        (lambda: _compiled(functional(2, "relu"), cosine_mse_log), (0, 1), {}, Values(2)),
+        (lambda: _compiled(functional(1, None), losses.Huber()), (0, 1), {}, Values(1)),
+        (lambda: _compiled(functional(2, None), "binary_crossentropy"), (0, 1), {}, Labels(2)),
+        # The labels tell.
+        (lambda: functional(1, None), NUMBERS, {}, Values(1)),
+        (lambda: functional(1, "softplus"), (0, 7), {}, Values(1)),
+        (lambda: _compiled(functional(1, None), surprise), NUMBERS, {}, Values(1)),
+        # Nothing tells, but a loss there is.
+        (lambda: _compiled(functional(1, None), surprise), (0, 1), {}, OnlyLoss(1)),
+        # The caller tells.
+        (lambda: functional(1, "softplus"), (0, 1), {"task": "values"}, Values(1)),
+        (lambda: functional(2, None), (0, 1), {"task": "labels"}, Labels(2)),
+        (lambda: functional(1, "sigmoid"), NUMBERS, {"task": "values"}, Values(1)),
+        (lambda: functional(1, None), (0, 1), {"loss": "mse"}, Values(1)),
+        (lambda: _compiled(functional(1, None), "mse"), (0, 1),
+         {"loss": losses.BinaryCrossentropy(from_logits=True)}, Classes(1, True)),
+        (lambda: functional(1, None), (0, 1), {"task": "values", "tolerance": 0.5},
+         Values(1, tolerance=(0.5,))),
+        # Without labels.
+        (lambda: functional(2, None), None, {}, Unlabelled(2, of=Values(2))),
+        (lambda: functional(2), None, {}, Unlabelled(2, of=Classes(2))),
+    ],
+)  # fmt: skip
+def test_what_tells_what_predictions_are(make, y, said, expected, rng):
+    assert inferred(make(), rng, y, **said) == expected
+
+
+def test_a_guess_is_never_made(rng):
+    """A softplus or ReLU head may lie in 0..1 for all windows; so may logits."""
+    for activation in ("softplus", "relu", None, "tanh", "exponential"):
+        model = functional(1, activation)
+        model.layers[-1].set_weights([np.zeros((8, 1)), np.array([0.3])])
+        with pytest.raises(InputError, match="does not tell what its predictions are; give task="):
+            inferred(model, rng)
+
+    class Custom(layers.Layer):
+        activation = staticmethod(keras.activations.sigmoid)  # which its call does not use
+
+        def call(self, x):
+            return x * 2
+
+    sequence = keras.Input((WINDOW, 4))
+    model = keras.Model(sequence, Custom()(functional(1, "sigmoid")(sequence)))
+    with pytest.raises(InputError, match="an unknown last layer does not tell"):
+        inferred(model, rng)
+    with pytest.raises(InputError, match=r"threshold 0\.3: is of probabilities"):
+        inferred(functional(1, None), rng, task="values", threshold=0.3)
+    with pytest.raises(InputError, match=r"tolerance 0\.3: is of values"):
+        inferred(functional(1), rng, tolerance=0.3)
+    with pytest.raises(InputError, match="task 'regression': want one of classes, labels, values"):
+        inferred(functional(1), rng, task="regression")
+
+
+def test_linear_predictions_with_a_loss_of_probabilities_are_warned_of(rng):
+    model = _compiled(functional(1, None), "binary_crossentropy")
+    with pytest.warns(UserWarning, match="from_logits is not set.*activation is linear"):
+        found = found_out(model, rng)
+    assert found.doubts and not found.sure
+    x, y = random_sequences(rng, 20, WINDOW + 2), rng.integers(0, 2, 20)
+    model.layers[-1].set_weights([np.zeros((8, 1)), np.array([1.5])])
+    with pytest.warns(UserWarning), pytest.raises(InputError, match=r"lie in 1\.5\.\.1\.5"):
+        scan(model, x, y)
+    model.layers[-1].set_weights([np.zeros((8, 1)), np.array([0.5])])
+    with pytest.warns(UserWarning):
+        checks = evaluate(model, x, y).checks
+    assert [check.name for check in checks if not check.passed and "from_logits" in check.message]
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([1, 2, 1], r"labels 1\.\.2: want 0 or 1; want 0 and 1 where they are 1 and 2"),
+        ([-1, 1, 1], r"labels -1\.\.1: want 0 or 1; want 0 where they are -1"),
+        ([0.2, 1, 0], r"labels 0\.\.1, fractions among them: want 0 or 1; .*task='values'"),
+        ([0, 5, 2], r"labels 0\.\.5: want 0 or 1; .*task='values'"),
+        ([0, np.nan, 1], r"some are no numbers \(NaN\)"),
+    ],
+)
+def test_labels_are_those_of_the_task(y, message):
+    y = np.array(y)
+    with pytest.raises(InputError, match=message):
+        Classes(1).labels(y, 3)
+    with pytest.raises(InputError, match=message.replace("0 or 1;", "0 or 1 for each label;")):
+        Labels(1).labels(y[:, None], 3)
+    soft = np.stack([y, 1 - y], axis=1)
+    with pytest.raises(InputError, match="labels"):
+        Classes(2).labels(soft, 3)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +173,15 @@ def test_of_a_regression_only_the_loss_is_known(rng):
         ["mse"],
         {"out": "kld"},
         lambda y, p: keras.ops.sum((y - p) ** 2, axis=1),
+        # One number for the batch; what mixes it; one number an output; labels of the whole batch.
+        lambda y, p: keras.ops.mean((y - p) ** 2) * keras.ops.max(p),
+        lambda y, p: keras.ops.sum(keras.ops.softmax(p, axis=0) * y, axis=1),
+        lambda y, p: keras.ops.sum((y - p) ** 2, axis=0),
+        losses.Dice(),
+        losses.Tversky(),
+        losses.Hinge(),
+        losses.CosineSimilarity(axis=0),
+        losses.MeanSquaredError(reduction="sum"),
     ],
 )
 def test_loss_of_each_example_against_keras_one_by_one(loss, rng):
@@ -110,20 +234,20 @@ def test_outputs_that_make_no_sense(rng):
     linear = functional(1, None)
     for bias in (-9.0, 0.5):  # also where the predictions lie in 0..1 by chance
         linear.layers[-1].set_weights([np.zeros((8, 1)), np.array([bias])])
-        with pytest.raises(InputError, match="not probabilities; compile it"):
+        with pytest.raises(InputError, match="does not tell what its predictions are"):
             inferred(linear, rng)
     sequence = keras.Input((WINDOW, 4))
     flat = layers.Flatten()(sequence)
-    with pytest.raises(InputError, match="several outputs"):
+    with pytest.raises(InputError, match=r"several outputs: dense.* \(batch, 1\)"):
         inferred(keras.Model(sequence, [layers.Dense(1)(flat), layers.Dense(1)(flat)]), rng)
-    with pytest.raises(InputError, match=r"predicts \(batch, 12, 1\)"):
+    with pytest.raises(InputError, match=r"positions: dense.* \(batch, 12, 1\); give output="):
         inferred(keras.Model(sequence, layers.Dense(1)(sequence)), rng)
-    with pytest.raises(InputError, match="one number a batch"):
-        example_loss(lambda y, p: keras.ops.mean(p), np.ones((2, 1)), np.ones((2, 1)))
+    with pytest.raises(InputError, match="cannot be computed for one example at a time"):
+        example_loss(lambda y, p: float(p), np.ones((2, 1)), np.ones((2, 1)))
     with pytest.raises(InputError, match="2 losses"):
         example_loss(["mse", "mse"], np.ones((2, 1)), np.ones((2, 1)))
-    with pytest.raises(InputError, match="model function: want a Keras model"):
-        predictor(lambda windows: windows)
+    with pytest.raises(InputError, match="model int: want a Keras model, a torch.nn.Module, or a"):
+        predictor(1)
 
 
 # ---- two classes ----

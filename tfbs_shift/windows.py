@@ -112,3 +112,11 @@ class WindowRange:
             )
             raise InputError(f"example {i}: protected span {start[i, 0]}..{end[i, 0]}: {reason}")
         return inside
+
+
+def nearest(count: int, windows: WindowRange, allowed: np.ndarray | None) -> np.ndarray:
+    """The column of No Shift's window for each example: ``int64`` (N,), the first of equals."""
+    distance = np.abs(windows.shifts)
+    if allowed is None:
+        return np.full(count, distance.argmin())
+    return np.where(allowed, distance, windows.length).argmin(axis=1)

@@ -156,6 +156,8 @@ def compiled(function: Callable, variables: Sequence[Variable] = ()) -> Callable
         import tensorflow as tf
 
         graph = tf.function(function, reduce_retracing=True, autograph=False)
+        # Or it warns of one function traced again and again: ours are others, of the same code.
+        graph._key_for_call_stats = graph
         return lambda *args: _as_written(graph, [tf.convert_to_tensor(arg) for arg in args])
     if name() != "jax":
         return function

@@ -71,11 +71,15 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """The steps of a model in an order in which they can be run; the keys of its ends."""
+    """The steps of a model in an order in which they can be run; the keys of its ends.
+
+    Attributes:
+        outputs: in the order in which Keras flattens the predictions.
+    """
 
     steps: list[Step]
     input: Key
-    output: Key
+    outputs: tuple[Key, ...]
 
 
 def graph(model: keras.Model) -> Graph | None:
@@ -84,12 +88,13 @@ def graph(model: keras.Model) -> Graph | None:
     A model whose class overrides ``call`` is no graph, whatever it was built from.
     """
     function = _function(model)
-    if function is None or len(function.inputs) != 1 or len(function.outputs) != 1:
+    if function is None or len(function.inputs) != 1:
         return None
     source = ("input",)
     keys: dict[int, Key] = {id(function.inputs[0]): source}
     steps = list(_steps(function, keys, ()))
-    return Graph(steps, source, keys[id(function.outputs[0])])
+    outputs = keras.tree.flatten(function._outputs_struct)
+    return Graph(steps, source, tuple(keys[id(output)] for output in outputs))
 
 
 def _steps(function: Any, keys: dict[int, Key], prefix: tuple) -> Iterator[Step]:

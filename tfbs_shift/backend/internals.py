@@ -17,6 +17,84 @@ def input_names(model: keras.Model) -> list[str]:
     return names + [layer.name for layer in getattr(model, "_layers", [])[:1]]
 
 
+def loss_weights(model: keras.Model) -> Any:
+    """What was given to ``compile`` as ``loss_weights``."""
+    return getattr(model._compile_loss, "_user_loss_weights", None)
+
+
+_ONLY_RESHAPE = (
+    keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity,
+)  # fmt: skip
+_WITH_ACTIVATION = (
+    keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D,
+    keras.layers.SeparableConv1D, keras.layers.Activation,
+)  # fmt: skip
+
+
+def output_activations(model: keras.Model, window: int | None) -> list[str]:
+    """Name of the activation that makes each output of a model; "" where that is not sure.
+
+    Of a subclassed model the call is followed symbolically: what it is made of tells.
+
+    Args:
+        model: any Keras model.
+        window: the bases it reads, for one whose input is not known.
+    """
+    outputs = _symbolic_outputs(model, window)
+    return [_activation(output) for output in outputs]
+
+
+def _symbolic_outputs(model: keras.Model, window: int | None) -> list[Any]:
+    if type(model).call.__module__.startswith("keras."):
+        outputs = getattr(model, "outputs", None)
+        if not outputs and isinstance(model, keras.Sequential) and model.layers:
+            return [_Last(model.layers[-1])]
+        return list(outputs or [])
+    if window is None:
+        return []
+    try:
+        return keras.tree.flatten(model.call(keras.KerasTensor((1, window, 4))))
+    except Exception:  # made of more than Keras can follow
+        return []
+
+
+class _Last:
+    """The output of a layer that was never called."""
+
+    def __init__(self, layer: Any):
+        self.layer = layer
+
+
+def _activation(output: Any) -> str:
+    history = getattr(output, "_keras_history", None)
+    if isinstance(output, _Last):
+        operation = output.layer
+    elif history is None:
+        return ""
+    else:
+        operation = history.operation
+    if isinstance(operation, keras.Model):
+        inner = _symbolic_outputs(operation, None)
+        number = 0 if history is None else history.tensor_index
+        return _activation(inner[number]) if number < len(inner) else ""
+    kind = type(operation)
+    if kind in _ONLY_RESHAPE and history is not None:
+        before = operation._inbound_nodes[history.node_index].input_tensors[0]
+        found = _activation(before)
+        reshaped = kind in (keras.layers.Flatten, keras.layers.Reshape)
+        return "" if found == "softmax" and reshaped else found
+    if kind.__name__ == "Softmax" and kind.__module__.startswith("keras."):  # layer or operation
+        return "softmax" if operation.axis in (-1, len(output.shape) - 1) else ""
+    if kind in (keras.layers.ReLU, keras.layers.LeakyReLU):
+        return "relu"
+    if kind is keras.layers.TimeDistributed:
+        operation, kind = operation.layer, type(operation.layer)
+    if kind in _WITH_ACTIVATION:
+        return getattr(operation.activation, "__name__", "")
+    own = kind.__module__.startswith("keras.")  # keras.ops.sigmoid is an operation Sigmoid
+    return kind.__name__.lower() if own and kind.__name__ in ("Sigmoid", "Softplus") else ""
+
+
 def make_variables(trainer: keras.Model, batch: Any) -> None:
     """Makes the variables of a compiled model's optimizer and metrics, as its first step would.
 

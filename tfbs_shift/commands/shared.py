@@ -74,6 +74,24 @@ def chosen_of_data(flags: absl_flags.FlagValues) -> dict[str, Any]:
     return {name: flags[name].value for name in ("labels", "length", "flank")}
 
 
+def meaning(flags: absl_flags.FlagValues) -> None:
+    """Defines ``--task`` and ``--loss``: what predictions mean."""
+    absl_flags.DEFINE_enum(
+        "task",
+        None,
+        ["classes", "labels", "values"],
+        "What the model's predictions are: probabilities of exclusive classes or of labels, or "
+        "values; default: found out where that is sure.",
+        flag_values=flags,
+    )
+    text(flags)(
+        "loss",
+        None,
+        "Of an example, a Keras loss by name (mean_squared_error, poisson, ...); default: what the "
+        "model was compiled with, else cross-entropy or squared error.",
+    )
+
+
 def devices(flags: absl_flags.FlagValues) -> None:
     """Defines ``--distribute`` and what several hosts need to know."""
     absl_flags.DEFINE_enum(

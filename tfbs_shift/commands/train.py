@@ -70,6 +70,7 @@ def _define_what(flags: absl_flags.FlagValues) -> None:
     )
     number("max_shift", None, "The largest shift either way, in bp; default: all that fit.", 0)
     shared.protocol(flags)
+    shared.meaning(flags)
     text("out", None, "Run folder to write.")
 
 

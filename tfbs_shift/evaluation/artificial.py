@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from tfbs_shift import sequences
 from tfbs_shift.evaluation.checks import outputs_of
 from tfbs_shift.scanning.jobs import ScanJob
+from tfbs_shift.scanning.predictors import predictor
+from tfbs_shift.scanning.scans import Reading
 from tfbs_shift.tasks.areas import label_scores
+from tfbs_shift.tasks.inferring import Meaning
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _EXAMPLES = 2000
 
 
 def controls(
-    model: keras.Model,
+    model: Any,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     window: int | None = None,
+    output: Any = None,
+    task: str | None = None,
     threshold: float = 0.5,
     seed: int = 0,
+    **reading: Unpack[Reading],
 ) -> dict[str, dict[str, float]]:
     """How sure a model is of inputs that are no real sequence, beside the centre windows of ``x``.
 
@@ -35,7 +43,7 @@ def controls(
     model is surer of what is no sequence.
 
     Args:
-        model, x, y, window: as for ``scan``; x has 4 channels.
+        model, x, y, window, output, task, **reading: as for ``scan``; x has 4 channels.
         threshold: as for ``evaluate``.
         seed: of the shuffles and draws.
 
@@ -47,7 +55,15 @@ def controls(
     Raises:
         InputError: as ``scan``; predictions that are no probabilities.
     """
-    job = ScanJob.of(model, x, y, window=window, max_shift=0, threshold=threshold)
+    meaning = Meaning(output, task, threshold=threshold)
+    return surenesses(predictor(model, **reading), x, y, window, meaning, seed)
+
+
+def surenesses(
+    model: Any, x: Any, y: Any, window: int | None, meaning: Meaning, seed: int
+) -> dict[str, dict[str, float]]:
+    """:func:`controls` of predictions of which is known what they mean."""
+    job = ScanJob.of(model, x, y, window=window, max_shift=0, meaning=meaning)
     rng = np.random.default_rng(seed)
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _EXAMPLES)).astype(int))
     centre = slice(job.windows.centre, job.windows.centre + job.windows.window)
@@ -66,7 +82,8 @@ def controls(
     results: dict[str, dict[str, float]] = {}
     confidence: dict[str, np.ndarray] = {}
     for name, windows in inputs.items():
-        confidence[name], called = job.task.confidence(outputs_of(job, windows))
+        whose = np.resize(rows, len(windows))
+        confidence[name], called = job.task.confidence(outputs_of(job, windows, whose))
         results[name] = {
             "confidence": float(confidence[name].mean()), "called": float(called.mean())
         }  # fmt: skip

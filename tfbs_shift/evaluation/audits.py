@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import keras
@@ -19,11 +19,15 @@ from tfbs_shift.backend import computing, devices
 from tfbs_shift.data import Examples
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import checks
-from tfbs_shift.evaluation.artificial import controls
+from tfbs_shift.evaluation.artificial import surenesses
 from tfbs_shift.evaluation.robustness import Robustness, evaluated
 from tfbs_shift.evaluation.settings import Details, Execution, Shifts
 from tfbs_shift.evaluation.statistics import resampling_groups
 from tfbs_shift.scanning.predictors import predictor
+from tfbs_shift.scanning.scans import Reading
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def audit(
@@ -35,6 +39,7 @@ def audit(
     *,
     trained_on: Examples | None = None,
     training: Mapping[str, Any] | None = None,
+    **reading: Unpack[Reading],
 ) -> Robustness | None:
     """All that ``tfbs-shift evaluate`` finds out: :func:`evaluate`, and what goes with it.
 
@@ -43,13 +48,15 @@ def audit(
 
     Args:
         model: as for ``evaluate``.
-        examples: what to audit it on, in any channel order: they are put in the model's.
+        examples: what to audit it on, in any channel order: they are put in the model's. Without
+            labels it is found out how far predictions move.
         shifts: how windows move; None: the defaults.
         details: what else is wanted. Chromosomes, where there are five or more, and the names of
             labels come from the examples, if it has none.
         execution: how it is run; None: in memory, on one host.
         trained_on: what the model was trained on: a test set should share nothing with it.
         training: the flags that it was trained with, for the record.
+        **reading: ``layout``, ``args``, ``constant``: how the model is called, as for ``scan``.
 
     Returns:
         What was found; None on other hosts than the first.
@@ -58,7 +65,7 @@ def audit(
         InputError: as ``evaluate``.
     """
     shifts, details = shifts or Shifts(), details or Details()
-    model = predictor(model)
+    model = predictor(model, **reading)
     if details.groups is None and examples.intervals is not None:
         details = replace(details, groups=resampling_groups(examples.intervals.chrom))
     if details.label_names is None:
@@ -68,11 +75,13 @@ def audit(
     if result is None:
         return None
     seen = [] if trained_on is None else checks.overlap(examples, trained_on)
+    sure = None
+    if result.task.probabilities:
+        sure = surenesses(model, x, examples.y, shifts.window, details.meaning, shifts.seed)
     return replace(
         result,
         checks=result.checks + seen,
-        controls=controls(model, x, examples.y, window=shifts.window,
-                          threshold=details.threshold, seed=shifts.seed),
+        controls=sure,
         data=examples.described(),
         training={k: v for k, v in (training or {}).items() if k != "data"},
         provenance=tuple(provenance(examples)),

@@ -9,14 +9,16 @@ from scipy import stats
 
 from tfbs_shift import sequences
 from tfbs_shift.data import Examples, Intervals
-from tfbs_shift.evaluation.curves import nearest
 from tfbs_shift.scanning.jobs import ScanJob
-from tfbs_shift.tasks import Classes, Labels
+from tfbs_shift.tasks import Classes, Labels, Unlabelled, Values
 from tfbs_shift.tasks.areas import label_scores
+from tfbs_shift.windows import nearest
 
 _EXAMPLES = 1000
 _SURE = 0.001  # p-value
 _SATURATED = 1e-6
+_CORRELATED = 3.0
+"""Standard errors of a correlation above 0, below which it may be chance."""
 
 
 class Check(NamedTuple):
@@ -45,12 +47,18 @@ def of_model(job: ScanJob) -> list[Check]:
          for i, s in zip(rows.tolist(), starts.tolist(), strict=True)]
     )  # fmt: skip
     y = np.asarray(job.y)[rows]
-    first, again = outputs_of(job, windows), outputs_of(job, windows)
-    results = [_room(job), _repeats(first, again), _saturation(first)]
+    first, again = (outputs_of(job, windows, rows) for _ in range(2))
+    results = [_room(job), _repeats(first, again), *_doubts(job)]
+    if job.task.probabilities:
+        results.append(_saturation(first))
     results += _OF_TASK[job.task.name](job.task, y, first)
-    if windows.shape[2] == 4:
-        results.append(_alphabet(job, y, first, windows))
+    if windows.shape[2] == 4 and not isinstance(job.task, Unlabelled):
+        results.append(_alphabet(job, y, first, windows, rows))
     return results
+
+
+def _doubts(job: ScanJob) -> list[Check]:
+    return [Check("meaning", False, doubt) for doubt in job.judged.doubts]
 
 
 def _room(job: ScanJob) -> Check:
@@ -65,15 +73,17 @@ def _room(job: ScanJob) -> Check:
     )  # fmt: skip
 
 
-def outputs_of(job: ScanJob, windows: np.ndarray) -> np.ndarray:
-    """Predictions (n, K) of windows (n, L, C), logits as probabilities."""
-    return job.task.outputs(job.predictor.run(windows))
+def outputs_of(job: ScanJob, windows: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Predictions (n, K) of windows (n, L, C) of some examples (n,), logits as probabilities."""
+    leaves = job.predictor.run(windows, rows)
+    condensed = job.judged.output.condensed(leaves, job.judged.outputs)
+    return job.task.outputs(np.asarray(condensed, np.float32))
 
 
 def _repeats(first: np.ndarray, again: np.ndarray) -> Check:
     largest = float(np.abs(first - again).max())
     text = f"two calls on the same windows differ by at most {largest:.1g}"
-    if largest <= 1e-5:
+    if largest <= 1e-5 * max(1.0, float(np.abs(first).max())):
         return Check("repeatable", True, text)
     return Check(
         "repeatable", False,
@@ -149,16 +159,42 @@ def _labels(task: Labels, y: np.ndarray, p: np.ndarray) -> list[Check]:
     return results
 
 
-_OF_TASK = {"classes": _classes, "labels": _labels}
+def _values(task: Values, y: np.ndarray, p: np.ndarray) -> list[Check]:
+    flat = np.flatnonzero(p.std(axis=0) == 0)
+    varied = Check(
+        "constant", not len(flat),
+        "predictions differ between examples" if not len(flat) else
+        f"{len(flat)} of {p.shape[1]} outputs are the same for all examples (output {flat[0]}): no "
+        "correlation, and nothing that could move",
+    )  # fmt: skip
+    own = np.nanmean(task.per_label(y, p)["pearson"]) if len(flat) < p.shape[1] else np.nan
+    text = f"mean Pearson correlation {own:.3f} of {len(y)} examples"
+    sure = own > _CORRELATED / np.sqrt(max(1, len(y) - 3))  # false of NaN
+    chance = Check(
+        "chance", bool(sure),
+        text if sure else f"{text}: no better than none, so its robustness means nothing",
+    )  # fmt: skip
+    return [varied, chance]
 
 
-def _alphabet(job: ScanJob, y: np.ndarray, p: np.ndarray, windows: np.ndarray) -> Check:
+def _unlabelled(task: Unlabelled, y: np.ndarray, p: np.ndarray) -> list[Check]:
+    return []
+
+
+_OF_TASK = {
+    "classes": _classes, "labels": _labels, "values": _values, "unlabelled": _unlabelled
+}  # fmt: skip
+
+
+def _alphabet(
+    job: ScanJob, y: np.ndarray, p: np.ndarray, windows: np.ndarray, rows: np.ndarray
+) -> Check:
     """Whether the model fits better with C and G exchanged: ACGT is AGCT then, and back."""
-    other = outputs_of(job, sequences.reorder(windows, sequences.ACGT, sequences.AGCT))
+    other = outputs_of(job, sequences.reorder(windows, sequences.ACGT, sequences.AGCT), rows)
     ours, theirs = job.task.surprise(y, p), job.task.surprise(y, other)
     text = (
-        f"cross-entropy {ours.mean():.4f} with the channels as given, {theirs.mean():.4f} with the "
-        "second and third exchanged (A, C, G, T for A, G, C, T)"
+        f"{job.task.error} {ours.mean():.4f} with the channels as given, {theirs.mean():.4f} with "
+        "the second and third exchanged (A, C, G, T for A, G, C, T)"
     )
     difference = theirs - ours
     fits = bool(difference.mean() >= 0 or not difference.std())

@@ -97,8 +97,8 @@ class SavedAudit:
         Raises:
             InputError: the file is missing or damaged.
         """
-        if self.task.scored == 1:
-            return self.column("probability", strategy)[:, None]
+        if self.task.score_column:
+            return self._of_strands(self.column(self.task.score_column, strategy)[:, None])
         path = self.folder / "predictions" / f"predictions_{strategy}.npy"
         try:
             values = np.load(path, mmap_mode="r")
@@ -106,6 +106,9 @@ class SavedAudit:
             raise InputError(
                 f"{path}: missing or damaged; run tfbs-shift evaluate again"
             ) from error
+        return self._of_strands(values)
+
+    def _of_strands(self, values: np.ndarray) -> np.ndarray:
         if not self._strands:
             return values
         half = len(values) // 2

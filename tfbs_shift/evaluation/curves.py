@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tfbs_shift.windows import WindowRange
+from tfbs_shift.windows import WindowRange, nearest
 
 _ROWS = 2**14
 """Examples at once."""
@@ -26,14 +26,6 @@ def chunks(count: int) -> Iterator[slice]:
     """Rows to work on at once."""
     for begin in range(0, count, _ROWS):
         yield slice(begin, min(begin + _ROWS, count))
-
-
-def nearest(count: int, windows: WindowRange, allowed: np.ndarray | None) -> np.ndarray:
-    """The column of No Shift's window for each example: ``int64`` (N,), the first of equals."""
-    distance = np.abs(windows.shifts)
-    if allowed is None:
-        return np.full(count, distance.argmin())
-    return np.where(allowed, distance, windows.length).argmin(axis=1)
 
 
 def highest_within(

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from tfbs_shift.evaluation import statistics
-from tfbs_shift.evaluation.curves import chunks, highest_within, nearest, radii, random_within
-from tfbs_shift.evaluation.running import SUMMARIES, Observations
+from tfbs_shift.evaluation.curves import chunks, highest_within, radii, random_within
+from tfbs_shift.evaluation.running import Observations
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.scanning.scans import ShiftScan
 from tfbs_shift.tasks import Task
 from tfbs_shift.tasks.base import Columns
+from tfbs_shift.windows import nearest
 
 RESAMPLES_OF_STATISTICS = 200
 _NORMAL = 1.959964  # 95% of a normal distribution lie within so many standard deviations
@@ -38,7 +39,8 @@ def metrics(task: Task, columns: Columns, per_label: Columns) -> dict[str, float
     """
     values = {metric: mean(columns[column]) for metric, column in task.means.items()}
     values |= means_over_labels(task, per_label)
-    return values | ({"loss": mean(columns["loss"])} if "loss" in columns else {})
+    values |= {"loss": mean(columns["loss"])} if "loss" in columns else {}
+    return {metric: values[metric] for metric in task.metrics if metric in values}
 
 
 def means_over_labels(task: Task, per_label: Columns) -> dict[str, float]:
@@ -86,13 +88,25 @@ def columns_of_figures(
         return columns
     for metric, column in of_metric.items():
         columns["mean_over_shifts", metric] = over_shifts(seen.every[column], allowed)
-    columns |= {(name,): seen.over[name] for name in SUMMARIES}
+    columns |= {(name,): seen.over[name] for name in task.summaries}
     if "right" in seen.every:
         right = seen.every["right"]
         columns["right_at_every_shift",] = (right if allowed is None else right | ~allowed).all(1)
     for metric, column in task.means.items():
         columns["averaged_over_shifts", metric] = averages[column]
     return columns
+
+
+def repeats(job: ScanJob, seen: Observations) -> statistics.Repeats:
+    """The predictions of an example at its starts as repeats of one measurement."""
+    number = np.full(len(job.x), len(job.windows)) if job.allowed is None else job.allowed.sum(1)
+    return statistics.Repeats(number, seen.over["mean"], seen.over["variance"])
+
+
+def reliability(job: ScanJob, seen: Observations) -> float | None:
+    """The share of the variance of predictions that lies between examples; None without all
+    starts."""
+    return float(statistics.reliability(repeats(job, seen))[0]) if seen.every else None
 
 
 def curve(job: ScanJob, seen: Observations, average_strands: bool) -> list[dict[str, float]]:
@@ -183,6 +197,11 @@ def intervals(
         scored = {("strategies", name): there["scores"] for name, there in seen.chosen.items()}
         if seen.every:
             scored["averaged_over_shifts",] = averages["scores"]
+    if seen.every:
+        ends = statistics.of_reliability(
+            repeats(job, seen), units, seed=seed, resamples=RESAMPLES_OF_STATISTICS
+        )
+        nested["reliability"] = list(ends)
     resample = _Resample(task, np.asarray(job.y), units, seed, average_strands)
     for path, scores in scored.items():
         for metric, pair in resample(scores).items():

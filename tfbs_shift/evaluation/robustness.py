@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import checks, figures, profiles, statistics
 from tfbs_shift.evaluation.curves import certificates, radii
-from tfbs_shift.evaluation.running import SUMMARIES, Observations, run
+from tfbs_shift.evaluation.running import Observations, run
 from tfbs_shift.evaluation.settings import Details, Execution, Shifts
 from tfbs_shift.scanning.jobs import ScanJob
-from tfbs_shift.scanning.scans import ShiftScan
+from tfbs_shift.scanning.predictors import predictor
+from tfbs_shift.scanning.scans import Reading, ShiftScan
 from tfbs_shift.sequences import first_unpaired
 from tfbs_shift.strategies import ShiftStrategy
-from tfbs_shift.tasks import Task
+from tfbs_shift.tasks import Labels, Task, Values
 from tfbs_shift.tasks.base import Columns
 from tfbs_shift.windows import WindowRange
 
@@ -37,19 +37,24 @@ class Robustness:
 
     Metrics of two classes are ``accuracy``, ``auroc``, ``aupr``, ``mcc`` and ``loss``; of more
     classes ``accuracy`` and ``loss``; of several labels ``auroc``, ``aupr`` (means over the labels
-    that have both classes) and ``loss``.
+    that have both classes) and ``loss``; of values ``pearson``, ``spearman`` (means over outputs),
+    ``mse`` and ``loss``; without labels ``moved`` (mean distance from the centre's prediction, in
+    standard deviations of the centre's predictions over examples) and ``loss``.
 
     Attributes:
         task: what the predictions mean, and how they are judged.
+        reason: how that was found out.
         windows: the geometry: sequence length, window, bound.
         allowed: bool (N, S), the windows that hold each example's protected span; None: all.
         seed: what the random strategies were drawn with.
         strategies: metrics for each strategy, at the starts it chose.
-        per_label: for each strategy its statistics of every label, float64 (K,), and ``positives``;
-            of two classes K is 1.
+        per_label: for each strategy its statistics of every label or output, float64 (K,), and
+            the number of ``positives``, or ``mse``; of two classes K is 1.
         averaged: metrics of the prediction averaged over all starts (no loss).
         mean: metrics averaged over all starts (no statistics): what uniform random shifts give on
             average.
+        reliability: the share of the variance of predictions that lies between examples and not
+            between the windows of one (intraclass correlation, one-way); a mean over outputs.
         curve: for each bound r in bp, 0 up to the largest: metrics at the start of highest loss
             within r, ``<metric>_low`` and ``_high`` their 95% bootstrap interval (not of the loss,
             nor of several labels); and ``random_...``: the same under uniform random shifts within
@@ -74,6 +79,7 @@ class Robustness:
     """
 
     task: Task
+    reason: str
     windows: WindowRange
     allowed: np.ndarray | None = field(repr=False)
     seed: int
@@ -81,6 +87,7 @@ class Robustness:
     per_label: dict[str, Columns] = field(repr=False)
     averaged: dict[str, float] | None
     mean: dict[str, float] | None
+    reliability: float | None
     curve: list[dict[str, float]] = field(repr=False)
     intervals: dict[str, dict[str, Any]] = field(repr=False)
     checks: list[checks.Check]
@@ -104,19 +111,22 @@ class Robustness:
     @property
     def chosen(self) -> dict[str, Columns]:
         """For each strategy the named columns (N,) at the start it chose: ``start``, ``loss``, of
-        classes ``right`` and ``probability``; and the ``scores`` (N, ...) of its statistics."""
+        classes ``right`` and ``probability``, of values ``squared_error`` and, of one, the
+        ``prediction``, without labels ``moved``; and the ``scores`` (N, ...) of its statistics."""
         return self.observations.chosen
 
     @property
     def every(self) -> Columns:
-        """Named columns (N, S) of every start: ``loss``, of classes ``right`` and ``probability``,
-        of labels ``constant``; {} unless some strategy needs all starts."""
+        """Named columns (N, S) of every start: those of ``chosen`` but the start, and what a
+        certificate is of: ``right``, ``constant``, ``within``; {} unless some strategy needs all
+        starts."""
         return self.observations.every
 
     @property
     def examples(self) -> Columns:
-        """What all starts together tell of each example, float32 (N,): ``consistency``, ``wobble``,
-        ``flipped``; and ``mean`` (N, K), the mean prediction. {} unless every start was run."""
+        """What all starts together tell of each example, float32 (N,): ``wobble``, of probabilities
+        ``consistency`` and ``flipped``; and ``mean`` and ``variance`` (N, K) of the prediction over
+        starts. {} unless every start was run."""
         return self.observations.over
 
     @cached_property
@@ -135,9 +145,9 @@ class Robustness:
     def certificates(self) -> np.ndarray | None:
         """``int32`` (N,): per example the largest r within which every window is right.
 
-        For several labels: within which the call of every label is No Shift's. -1: No Shift's own
-        window is wrong. None unless every start was run. Every window was run: see
-        :func:`tfbs_shift.evaluation.curves.certificates`.
+        For several labels, or without any: within which every call is No Shift's; of values: every
+        prediction, give or take the tolerance. -1: No Shift's own window is wrong. None unless
+        every start was run: see :func:`tfbs_shift.evaluation.curves.certificates`.
         """
         if not self.every:
             return None
@@ -152,7 +162,8 @@ class Robustness:
 
     @property
     def left_out(self) -> list[str]:
-        """The labels that lack one of the classes, and so have no AUROC: names or numbers."""
+        """The labels that lack one of the classes, and so have no AUROC, or the outputs that are
+        constant, and so have no correlation: names or numbers."""
         if not self.per_label:
             return []
         values = next(iter(self.per_label.values()))[self.task.statistics[0]]
@@ -178,6 +189,7 @@ class Robustness:
         plain: dict[str, Any] = {
             "schema": SCHEMA,
             **self.task.described(),
+            "task_known_by": self.reason,
             "examples": len(next(iter(self.starts.values()))),
             "sequence_length": windows.length,
             "window": windows.window,
@@ -200,7 +212,7 @@ class Robustness:
             ),
             **self.intervals,
         }
-        if self.task.scored > 1:
+        if self.task.scores_apart:
             plain["labels_left_out"] = self.left_out
             plain["average_strands"] = self.average_strands
         for name in ("protection", "controls", "data", "training"):
@@ -215,7 +227,8 @@ class Robustness:
         }  # fmt: skip
         if self.right_at_every_shift is not None:
             plain["right_at_every_shift"] = self.right_at_every_shift
-        plain |= {name: figures.mean(self.examples[name]) for name in SUMMARIES}
+        plain |= {name: figures.mean(self.examples[name]) for name in self.task.summaries}
+        plain["reliability"] = self.reliability
         radius, count = np.unique(self.certificates, return_counts=True)
         plain["certificates"] = {
             "median": float(np.median(self.certificates)),
@@ -225,9 +238,11 @@ class Robustness:
         return plain
 
 
-class Options(TypedDict, total=False):
-    """The rarer arguments of :func:`evaluate`: those of ``Details`` and ``Execution``."""
+class Options(Reading, total=False):
+    """The rarer arguments of :func:`evaluate`: those of ``Details`` and ``Execution``, and how the
+    model is called."""
 
+    loss: Any
     protect: np.ndarray | None
     average_strands: bool
     label_names: Sequence[str] | None
@@ -241,40 +256,47 @@ class Options(TypedDict, total=False):
 
 
 def evaluate(
-    model: keras.Model,
+    model: Any,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     window: int | None = None,
     strategies: Sequence[str | ShiftStrategy] = ("none", "random", "worst"),
     max_shift: int | None = None,
+    output: Any = None,
+    task: str | None = None,
     threshold: float = 0.5,
+    tolerance: float | None = None,
     seed: int = 0,
     **options: Unpack[Options],
 ) -> Robustness:
-    """Accuracy, areas and loss of a model under each strategy, and how sure they are.
+    """The metrics of a model under each strategy, and how sure they are.
 
-    Accuracy under worst is the accuracy at the start of highest loss; AUROC and AUPR likewise, the
-    loss of several labels being their mean. If a strategy tries every start (worst), the model is
-    run at every start once, and curve, certificates and what else needs all of them is read off. If
-    none does, only the starts that the strategies draw are run.
+    A metric under worst is that at the start of highest loss (of several labels or outputs their
+    mean). If a strategy tries every start (worst), the model is run at every start once, and curve,
+    certificates and what else needs all of them is read off. If none does, only the starts that the
+    strategies draw are run.
 
-    Cost: N * S runs of the model, or N times the starts drawn; a few thousand more for the checks.
-    Memory beside x and y: (N, S) losses (455,024 * 201: 366 MB), as many probabilities where
-    classes exclude each other, and where there are areas, of K labels (two classes: 1), (N, K)
+    Cost: N * S runs of the model, or N times the starts drawn; a few thousand more for the checks;
+    N more for values and without labels. Memory beside x and y: (N, S) losses (455,024 * 201: 366
+    MB), as many probabilities where classes exclude each other, (N, K) means and variances of K
+    outputs, and where there are areas or correlations, of K labels (two classes: 1), (N, K)
     predictions for each strategy and about ln S * (1 + draws) * (N, K) for the curve, on disk if
     there is a ``folder``. The curve of several labels takes (1 + draws) * R times as long as the
     metrics of one strategy.
 
     Args:
-        model, x, y, window, max_shift: as for ``scan``; so are ``protect``, ``batch_size`` and
-            ``progress``.
+        model, x, y, window, max_shift, output, task: as for ``scan``; so are ``loss``,
+            ``protect``, ``batch_size``, ``progress``, ``layout``, ``args`` and ``constant``.
         strategies: names ("none", "random", "worst", "worst_of_20") or strategy objects.
         threshold: the probability from which on class 1 of two, or a label, is called; in (0, 1).
+        tolerance: of values, in their unit: how far from the centre's a prediction may be and count
+            as the same; None: a tenth of the standard deviation of the centre's over examples.
         seed: of the random draws, for strategies given by name, of random curves and resamples.
-        average_strands: for several labels: score the mean prediction of both strands, the second
-            half of the rows being the reverse complement of the first (checked), as TBiNet's own
-            test does; each strand's window is chosen by itself. The loss stays that of all rows.
+        average_strands: for labels and values: score the mean prediction of both strands, the
+            second half of the rows being the reverse complement of the first (checked), as TBiNet's
+            own test does; each strand's window is chosen by itself. The loss stays that of all
+            rows.
         label_names: K names, for what is said about labels.
         groups: (N,) what each example belongs to, its chromosome say: intervals for groups drawn
             as wholes are given, too, since examples of one may not be independent.
@@ -287,7 +309,8 @@ def evaluate(
     Raises:
         InputError: as ``scan``; no strategy, an unknown one, or one that is named twice; spans to
             protect under the paper's protocol, which has none; strands that are no pairs; groups
-            of another number; examples that are none; a threshold out of range.
+            of another number; examples that are none; a threshold or tolerance out of range; a loss
+            alone, which nothing but ``scan`` can use.
 
     >>> import tfbs_shift as ts
     >>> test = ts.data.synthetic(4, length=40)
@@ -297,15 +320,25 @@ def evaluate(
     >>> found.certificates.shape  # the bp within which every window is right, for each example
     (8,)
     """
-    unknown = sorted(options.keys() - Options.__annotations__.keys())
+    unknown = sorted(options.keys() - known_options())
     if unknown:
         raise TypeError(f"evaluate() got an unexpected keyword argument {unknown[0]!r}")
     shifts = Shifts(strategies, window, max_shift, options.pop("protect", None), seed)
+    reading = {name: options.pop(name) for name in Reading.__annotations__ if name in options}
     names = {one.name for one in fields(Details)} & options.keys()
-    details = Details(threshold, **{name: options.pop(name) for name in names})
-    result = evaluated(model, x, y, shifts, details, Execution(**options))
+    details = Details(
+        output=output, task=task, threshold=threshold, tolerance=tolerance,
+        **{name: options.pop(name) for name in names},
+    )  # fmt: skip
+    one = predictor(model, **reading)
+    result = evaluated(one, x, y, shifts, details, Execution(**options))
     assert result is not None  # as it is on other hosts
     return result
+
+
+def known_options() -> set[str]:
+    """The names of the rarer arguments of :func:`evaluate`."""
+    return Options.__annotations__.keys() | Reading.__annotations__.keys()
 
 
 def evaluated(
@@ -318,16 +351,18 @@ def evaluated(
     """
     strategies = shifts.by_name()
     job = ScanJob.of(model, x, y, window=shifts.window, max_shift=shifts.max_shift,
-                     protect=shifts.protect, threshold=details.threshold)  # fmt: skip
-    task, strands = job.task, details.average_strands
-    if not task.certificate:
+                     protect=shifts.protect, meaning=details.meaning)  # fmt: skip
+    strands = details.average_strands
+    if not job.task.certificate:
         raise InputError(
-            f"model {job.predictor.name!r}: its predictions are no probabilities, so there is no "
-            "accuracy; scan gives its losses"
+            f"model {job.predictor.name!r}: only its loss is known, which scan gives; to judge its "
+            f"predictions: {job.judged.reason}"
         )
     details.check(len(x))
     if strands:
         _check_strands(job)
+    job = job.fitted()
+    task = job.task
     seen = run(job, strategies, seed=shifts.seed, draws=details.draws, execution=execution)
     if seen is None:
         return None
@@ -342,6 +377,7 @@ def evaluated(
     intervals, curve = _intervals(job, seen, averages, shifts.seed, details)
     result = Robustness(
         task=task,
+        reason=job.judged.reason,
         windows=job.windows,
         allowed=job.allowed,
         seed=shifts.seed,
@@ -352,6 +388,7 @@ def evaluated(
         per_label=per_label,
         averaged=averaged,
         mean=figures.means_over_shifts(task, seen, job.allowed),
+        reliability=figures.reliability(job, seen),
         curve=curve,
         intervals=intervals,
         checks=checks.of_model(job) if details.self_checks else [],
@@ -395,8 +432,8 @@ def _predictions(result: Robustness, job: ScanJob, batch_size: int | None) -> di
 
 def _check_strands(job: ScanJob) -> None:
     """The second half of the rows must be the other strand of the first."""
-    if job.task.scored < 2:
-        raise InputError("average_strands: for several labels only; these are classes")
+    if not isinstance(job.task, Labels | Values):
+        raise InputError("average_strands: for labels and values only, not for classes")
     half, odd = divmod(len(job.x), 2)
     if odd:
         raise InputError(f"average_strands: {len(job.x)} examples are no pairs of strands")

@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from tfbs_shift.evaluation.curves import chunks, highest_within, nearest, radii
+from tfbs_shift.evaluation.curves import chunks, highest_within, radii
 from tfbs_shift.evaluation.settings import Execution
 from tfbs_shift.files import GrowingRows, Workspace, forget, rows_done
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.scanning.scans import ShiftScan
 from tfbs_shift.strategies import ShiftStrategy
 from tfbs_shift.tasks.base import Columns
+from tfbs_shift.tasks.losses import name_of
+from tfbs_shift.windows import nearest
 
 _ROWS = 2**14
 """Labels hashed at once."""
 _POLL = 2.0
 """Seconds between two looks at what other hosts have done."""
-SUMMARIES = ("consistency", "wobble", "flipped")
-"""Columns (N,) that all starts of an example together give, whatever the task."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +63,8 @@ class Observations:
             the task's columns (N,), and its ``scores`` float32 (N, ``task.scored``), if it has any.
         every: if every start was run, ``loss`` float32 (N, S), the task's columns and its columns
             of all, (N, S) each; else empty.
-        over: if so, what all starts of an example together tell, float32: ``consistency``,
-            ``wobble``, ``flipped`` (N,), and ``mean`` (N, K), the prediction averaged over starts.
+        over: if so, what all starts of an example together tell, float32: the task's summaries
+            (N,), and ``mean`` and ``variance`` (N, K) of the prediction over starts.
         records: if so, and if the task has scores, those that curves need.
     """
 
@@ -273,7 +273,8 @@ def _laid_out(
         return Observations(chosen, {}, {}, None)
     types = {"loss": np.float32, **task.columns, **task.columns_of_all}
     every = room(types, len(job.windows))
-    over = room(dict.fromkeys(SUMMARIES, np.float32)) | room({"mean": np.float32}, task.width)
+    over = room(dict.fromkeys(task.summaries, np.float32))
+    over |= room({"mean": np.float32, "variance": np.float32}, task.width)
     records = None
     if task.scored:
         number = work.array("record_count", (count,), np.int32)
@@ -313,6 +314,7 @@ def _fill(
         choices.wanted, execution.batch_size, execution.progress, begin=begin, end=part.stop
     ):
         here = slice(rows.start - part.start, rows.stop - part.start)
+        job.check_finite(losses, rows.start)
         columns, scores, chosen = choices.columns(rows, losses, predictions)
         for name, there in chosen.items():
             _put(seen.chosen[name], there, here)
@@ -337,8 +339,10 @@ def _over_starts(job: ScanJob, rows: slice, columns: Columns, predictions: np.nd
     weights /= weights.sum(axis=1, keepdims=True)
     centre = nearest(len(predictions), job.windows, allowed)
     over = job.task.over_starts(predictions, columns, weights, centre)
-    mean = np.einsum("ns,nsk->nk", weights, job.task.outputs(predictions))
-    return {**over, "mean": mean}
+    outputs = job.task.outputs(predictions)
+    mean = np.einsum("ns,nsk->nk", weights, outputs)
+    variance = np.einsum("ns,nsk->nk", weights, (outputs - mean[:, None]) ** 2)
+    return {**over, "mean": mean, "variance": variance}
 
 
 def _record(
@@ -371,7 +375,8 @@ def _record(
 
 def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     """What tells this evaluation from another: model, examples (some of many), starts."""
-    known = (job.task, job.windows, list(choices.strategies), tuple(job.x.shape), about)
+    judged = (job.judged.output, [name_of(one.loss) for one in job.judged.loss.losses])
+    known = (job.task, judged, job.windows, list(choices.strategies), tuple(job.x.shape), about)
     digest = hashlib.sha256(repr(known).encode())
     ends = [np.asarray(job.x[rows]) for rows in (slice(0, 1000), slice(-1000, None))]
     allowed = [] if job.allowed is None else [job.allowed]

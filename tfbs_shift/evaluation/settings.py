@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfbs_shift.errors import InputError
 from tfbs_shift.strategies import ShiftStrategy, strategy
+from tfbs_shift.tasks.inferring import Meaning
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +59,13 @@ class Details:
     """What else is wanted of an evaluation.
 
     Attributes:
+        output: which output is judged, or how it is condensed to (b, K), as for ``scan``.
+        task: "classes", "labels", "values"; None: found out where that is sure.
+        loss: of an example; overrules what was compiled.
         threshold: the probability from which on class 1 of two, or a label, is called.
-        average_strands: for several labels: score the mean prediction of both strands.
+        tolerance: of values, in their unit: how far from the centre's a prediction may be and count
+            as the same; None: a tenth of the standard deviation of the centre's over examples.
+        average_strands: for labels and values: score the mean prediction of both strands.
         label_names: K names, for what is said about labels.
         groups: (N,) what each example belongs to, its chromosome say.
         draws: random shifts behind the random curve of areas.
@@ -66,13 +73,22 @@ class Details:
         self_checks: whether to make them.
     """
 
+    output: Any = None
+    task: str | None = None
+    loss: Any = None
     threshold: float = 0.5
+    tolerance: float | None = None
     average_strands: bool = False
     label_names: Sequence[str] | None = None
     groups: np.ndarray | None = None
     draws: int = 5
     examples: Sequence[int] = ()
     self_checks: bool = True
+
+    @property
+    def meaning(self) -> Meaning:
+        """What is said of the predictions."""
+        return Meaning(self.output, self.task, self.loss, self.threshold, self.tolerance)
 
     def check(self, count: int) -> None:
         """Raises InputError where they do not fit so many examples."""

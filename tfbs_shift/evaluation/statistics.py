@@ -110,6 +110,64 @@ def of_means(
     )
 
 
+class Repeats(NamedTuple):
+    """Repeated measurements of N examples, summed up."""
+
+    number: np.ndarray
+    """(N,) how many each has"""
+    mean: np.ndarray
+    """(N, K)"""
+    variance: np.ndarray
+    """(N, K), of the population: divided by the number"""
+
+
+def reliability(repeats: Repeats, counts: np.ndarray | None = None) -> np.ndarray:
+    """The share of the variance that lies between examples: intraclass correlation, one-way.
+
+    ICC(1) of Shrout & Fleiss 1979, from mean squares of an analysis of variance; for numbers of
+    repeats that differ as in Donner 1986. A mean over the K measured things, of which those are
+    left out that have no variance at all.
+
+    Args:
+        repeats: the measurements.
+        counts: float64 (b, N): how often each example is counted; None: once.
+
+    Returns:
+        float64 (b,); NaN without two examples or two repeats of one.
+    """
+    counts = np.ones((1, len(repeats.number))) if counts is None else counts
+    mean = np.asarray(repeats.mean, np.float64)
+    mean = mean - mean.mean(axis=0)
+    weights = counts * repeats.number  # (b, N)
+    examples, total = counts.sum(axis=1), weights.sum(axis=1)
+    grand = weights @ mean / total[:, None]  # (b, K)
+    between = weights @ mean**2 - total[:, None] * grand**2
+    within = weights @ np.asarray(repeats.variance, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = between / (examples - 1)[:, None]
+        within = within / (total - examples)[:, None]
+        usual = (total - (weights @ repeats.number) / total) / (examples - 1)
+        share = (between - within) / (between + (usual - 1)[:, None] * within)
+    known = np.isfinite(share)
+    number = known.sum(axis=1)
+    sums = np.where(known, share, 0).sum(axis=1)
+    return np.divide(sums, number, out=np.full(len(sums), np.nan), where=number > 0)
+
+
+def of_reliability(
+    repeats: Repeats, groups: np.ndarray, *, seed: int, resamples: int
+) -> tuple[float, float]:
+    """The interval of :func:`reliability`, examples drawn anew by their groups (N,)."""
+    names, index = np.unique(groups, return_inverse=True)
+    interval = bootstrap(
+        lambda counts: reliability(repeats, counts[:, index])[None],
+        len(names),
+        resamples=resamples,
+        seed=seed,
+    )
+    return float(interval.low[0]), float(interval.high[0])
+
+
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     """McNemar's exact p-value for two models that are right or wrong on the same examples.
 

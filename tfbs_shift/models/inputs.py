@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from tfbs_shift.errors import InputError
 
@@ -42,3 +43,32 @@ def input_window(model: keras.Model, window: int | None = None) -> int:
     if length is None:
         raise InputError(f"model {model.name!r}: its input length is free: give window")
     return length
+
+
+def laid_out(windows: np.ndarray, layout: str) -> np.ndarray:
+    """Windows (n, L, C) in another order of axes.
+
+    Args:
+        windows: the windows.
+        layout: a word of N (first), L, C, each once, and 1 for an axis of that size: "NLC" (as they
+            are), "NCL", "NL1C", "N1LC", ...; or "NL": integers 0..3, the channel of each base, 4
+            where it is none.
+
+    Raises:
+        InputError: no such layout.
+    """
+    if layout == "NL":
+        return np.where(windows.any(axis=2), windows.argmax(axis=2), windows.shape[2])
+    letters = layout.replace("1", "")
+    if sorted(letters) != sorted("NLC") or not layout.startswith("N"):
+        raise InputError(
+            f"layout {layout!r}: want a word of N (first), L, C and 1, such as NLC, NCL, NL1C; or "
+            "NL for integers"
+        )
+    moved = windows if letters == "NLC" else windows.transpose(0, 2, 1)
+    shape = iter(moved.shape)
+    return moved.reshape([1 if letter == "1" else next(shape) for letter in layout])
+
+
+def as_read(model, layout=None, constant=None):
+    raise NotImplementedError

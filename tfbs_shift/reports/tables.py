@@ -9,9 +9,9 @@ import numpy as np
 
 from tfbs_shift.data import Examples
 from tfbs_shift.evaluation import Robustness
-from tfbs_shift.evaluation.curves import nearest
 from tfbs_shift.evaluation.running import SUMMARIES
 from tfbs_shift.text import aligned
+from tfbs_shift.windows import nearest
 
 Figures = Mapping[str, Any]
 """What ``Robustness.to_dict`` returns, or ``robustness.json`` holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,13 +21,56 @@ from tfbs_shift.windows import WindowRange
 Tensor = Any
 Columns = dict[str, Tensor]
 """Tensors of the same examples: x (b, W, C); if some starts are run alone, those, ``int32`` (b, n),
-counted from the first of the range; if labels are wanted, y (b, ...)."""
+counted from the first of the range; labels y0, y1, ... (b, ...)."""
 
-Keep = Callable[[Tensor, Tensor | None], Tensor]
-"""(predictions (rows, K), labels (rows, ...) or None) -> (rows, F), one row a window."""
+Keep = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+"""(every output (rows, ...), labels (rows, ...) each) -> float32 (rows, F), one row a window."""
+
+
+def _first(outputs: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    (only,) = outputs
+    return only
+
 
 _BYTES = 64 * 2**20  # of activations at once
 _WINDOWS = 128  # at once, for a model whose layers are not known
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What is kept of the outputs of some windows, whose labels may move with them."""
+
+    keep: Keep
+    moving: Sequence[int | None]
+    windows: WindowRange
+
+    def __call__(
+        self, outputs: Sequence[Tensor], labels: Sequence[Tensor], starts: Tensor
+    ) -> Tensor:
+        """Of outputs (b * m, ...), labels (b, ...) and starts (b, m) from the range's first."""
+        starts = starts + self.windows.first
+        of_rows = [
+            ops.repeat(y, starts.shape[1], axis=0)
+            if length is None
+            else windows_at(y, starts, length)
+            for y, length in zip(labels, self.moving, strict=True)
+        ]
+        return self.keep(outputs, of_rows)
+
+
+def windows_at(y: Tensor, starts: Tensor, length: int) -> Tensor:
+    """Rows s .. s + length of each example for each of its starts s.
+
+    Args:
+        y: (b, T, ...).
+        starts: ``int32`` (b, m), 0 .. T - length.
+
+    Returns:
+        (b * m, length, ...), all of the first example, then all of the next.
+    """
+    example = ops.arange(ops.shape(y)[0], dtype="int32")[:, None] * y.shape[1]
+    at = ops.reshape(starts + example, (-1, 1)) + ops.arange(length, dtype="int32")
+    return ops.take(ops.reshape(y, (-1, *y.shape[2:])), at, axis=0)
 
 
 class ModelAtStarts:
@@ -38,7 +82,7 @@ class ModelAtStarts:
     no layer is run before a call.
 
     Args:
-        model: any Keras model (B, L, C) -> (B, K).
+        model: any Keras model (B, L, C) -> predictions, one output or several.
         windows: the geometry.
         channels: C.
         count: starts run for each example; None: all there are.
@@ -71,20 +115,23 @@ class ModelAtStarts:
         x: Tensor,
         starts: Tensor | None = None,
         *,
-        y: Tensor | None = None,
-        keep: Callable[[Tensor, Tensor], Tensor] | None = None,
+        labels: Sequence[Tensor] = (),
+        keep: Keep = _first,
+        moving: Sequence[int | None] = (),
     ) -> Tensor:
         """Runs the model.
 
         Args:
             x: sequences (B, W, C).
             starts: ``int32`` (B, n); None: every start.
-            y: labels (B, ...), for ``keep``.
-            keep: (predictions (rows, K), labels (rows, ...)) -> float32 (rows, F): what is kept
-                of the predictions of some windows, each with its example's labels.
+            labels: (B, ...) each, for ``keep``.
+            keep: what is kept of the predictions of some windows, each with its example's labels;
+                default: the only output, (rows, K).
+            moving: for each of the labels, if they are (B, P + slack, ...) and move with the
+                window, P: that which starts at s has rows s .. s + P of them. None: they stay.
 
         Returns:
-            Predictions, float32 (B, n, K), or what is kept of them, (B, n, F).
+            What is kept, float32 (B, n, F).
         """
         policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
         with computing_in(self.model, policy, but=last_layers(self.model)):
@@ -92,11 +139,11 @@ class ModelAtStarts:
             columns = {"x": ops.cast(x, self.model.compute_dtype)}
             if starts is not None:
                 columns["starts"] = starts - self.windows.first
-            if y is not None:
-                columns["y"] = y
-            return self._run(columns, prepared, keep or (lambda predictions, _: predictions))
+            columns |= {f"y{i}": y for i, y in enumerate(labels)}
+            lengths = [*moving, *[None] * len(labels)][: len(labels)]
+            return self._run(columns, prepared, _Kept(keep, lengths, self.windows))
 
-    def _run(self, columns: Columns, prepared: Sequence[Any], keep: Keep) -> Tensor:
+    def _run(self, columns: Columns, prepared: Sequence[Any], keep: _Kept) -> Tensor:
         """All B examples, a block of b at a time: float32 (B, n, F)."""
         x = columns["x"]
         count = columns["starts"].shape[1] if "starts" in columns else len(self.windows)  # n
@@ -130,10 +177,11 @@ class ModelAtStarts:
         return 1, math.ceil(count / blocks)
 
     def _run_block(
-        self, columns: Columns, prepared: Sequence[Any], keep: Keep, at_once: int
+        self, columns: Columns, prepared: Sequence[Any], keep: _Kept, at_once: int
     ) -> Tensor:
         """A block of b examples, m = ``at_once`` of its n starts at a time: float32 (b, n, F)."""
-        x, starts, y = columns["x"], columns.get("starts"), columns.get("y")
+        x, starts = columns["x"], columns.get("starts")
+        of_examples = [column for name, column in columns.items() if name.startswith("y")]
         predictions = self._shared(x, prepared)
         whole = starts is None
         if starts is None:
@@ -141,8 +189,8 @@ class ModelAtStarts:
             starts = ops.broadcast_to(starts, (ops.shape(x)[0], len(self.windows)))  # (b, n)
 
         def run(starts: Tensor, whole: bool) -> Tensor:  # (b, m) -> (b * m, F)
-            labels = None if y is None else ops.repeat(y, starts.shape[1], axis=0)  # (b * m, ...)
-            return keep(ops.cast(predictions(View(starts, whole)), "float32"), labels)
+            outputs = [ops.cast(one, "float32") for one in predictions(View(starts, whole))]
+            return keep(outputs, of_examples, starts)
 
         count = starts.shape[1]  # n
         if at_once >= count:
@@ -157,17 +205,19 @@ class ModelAtStarts:
         results = ops.swapaxes(ops.reshape(results, (blocks, -1, at_once, width)), 0, 1)
         return ops.reshape(results, (-1, blocks * at_once, width))[:, :count]
 
-    def _shared(self, x: Tensor, prepared: Sequence[Any]) -> Callable[[View], Tensor]:
+    def _shared(self, x: Tensor, prepared: Sequence[Any]) -> Callable[[View], list[Tensor]]:
         """Computes what the windows of x (b, W, C) share.
 
         Returns:
-            Computes the predictions of some of them, (rows, K).
+            Computes the predictions of some of them, (rows, ...) of each output.
         """
         first = self.windows.first
         dense = x[:, first : first + self._sequence.dense_length]
         sequence = SharedTensor(self._sequence, dense)
         if self._schedule is None:
-            return lambda view: self.model(view.windows(sequence), training=False)
+            return lambda view: keras.tree.flatten(
+                self.model(view.windows(sequence), training=False)
+            )
         return self._schedule.share(sequence, prepared).predictions
 
 

@@ -1,11 +1,10 @@
-"""A model as everything above sees it: windows in, predictions out."""
+"""Every kind of model as a predictor."""
 
 from __future__ import annotations
 
-import abc
 import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,97 +12,22 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfbs_shift.backend import devices
+from tfbs_shift import sequences
+from tfbs_shift.backend import devices, torch_modules
 from tfbs_shift.backend.graph import total_stride
-from tfbs_shift.backend.internals import structure
+from tfbs_shift.backend.internals import loss_weights, output_activations, structure
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
-from tfbs_shift.models.inputs import input_shape, input_window
+from tfbs_shift.models.inputs import as_read, input_shape, input_window, laid_out
 from tfbs_shift.scanning.engine import ModelAtStarts
 from tfbs_shift.scanning.plans import ScanPlan
-from tfbs_shift.tasks import Task
-from tfbs_shift.tasks.inferring import inferred
-from tfbs_shift.tasks.losses import loss_of
-from tfbs_shift.windows import WindowRange
+from tfbs_shift.scanning.predicting import EveryWindow, OnHost, Predictor, Request, Run
+from tfbs_shift.tasks.inferring import Clues, Judged
+from tfbs_shift.tasks.losses import compiled_losses
+from tfbs_shift.tasks.outputs import Outputs
 
 Tensor = Any
-Run = Callable[..., Tensor]
 _AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be run of each example.
-
-    Attributes:
-        windows: the geometry.
-        channels: C of the sequences.
-        tries: starts run for each example; None: every start there is.
-        predictions: they are wanted beside the losses.
-        precision: what the windows are computed in.
-    """
-
-    windows: WindowRange
-    channels: int
-    tries: int | None = None
-    predictions: bool = True
-    precision: str = "float32"
-
-
-class Predictor(abc.ABC):
-    """A model that reads windows (n, L, C) and predicts (n, K).
-
-    Attributes:
-        name: what to call it.
-        channels: C that it reads; None: not known.
-        alphabet: the order of the channels.
-        stride: bp between the positions of its coarsest layer; 1 where not known.
-    """
-
-    name: str
-    channels: int | None
-    alphabet: str
-    stride: int
-
-    @abc.abstractmethod
-    def window(self, given: int | None = None) -> int:
-        """L; ``given`` where the model itself does not know.
-
-        Raises:
-            InputError: neither tells it, or they differ.
-        """
-
-    @abc.abstractmethod
-    def task(self, windows: np.ndarray, threshold: float = 0.5) -> tuple[Task, Any]:
-        """What the predictions mean, and the loss of an example.
-
-        Args:
-            windows: a few windows (n, L, C), to predict where nothing else tells.
-            threshold: of the task.
-
-        Raises:
-            InputError: it is not to be found out.
-        """
-
-    @abc.abstractmethod
-    def run(self, windows: np.ndarray) -> np.ndarray:
-        """Predictions float32 (n, K) of windows (n, L, C)."""
-
-    @abc.abstractmethod
-    def at_starts(self, request: Request, loss: Any) -> Run:
-        """A function (x (B, W, C), labels (B, ...), starts ``int32`` (B, n) if some are tried) ->
-        float32 (B, n, 1 + K): the loss and, if wanted, the predictions at each start.
-
-        Devices share the rows, so B is a multiple of their number.
-        """
-
-    @abc.abstractmethod
-    def plan(self, request: Request) -> ScanPlan:
-        """What of a request is shared between windows, and what it costs."""
-
-    @abc.abstractmethod
-    def state(self) -> Iterable[np.ndarray]:
-        """What tells it from a model that predicts something else."""
 
 
 class KerasModel(Predictor):
@@ -119,16 +43,29 @@ class KerasModel(Predictor):
     def window(self, given: int | None = None) -> int:
         return input_window(self.model, given)
 
-    def task(self, windows: np.ndarray, threshold: float = 0.5) -> tuple[Task, Any]:
+    def clues(self, windows: np.ndarray) -> Clues:
+        model = self.model
+
         def few() -> Any:
-            predictions = self.model(ops.cast(windows, keras.config.floatx()), training=False)
-            if isinstance(predictions, dict | list | tuple):
-                return predictions
-            return ops.convert_to_numpy(ops.cast(predictions, "float32"))
+            return model(ops.cast(windows, keras.config.floatx()), training=False)
 
-        return inferred(self.model, few, threshold=threshold)
+        try:
+            predictions = model.output
+        except (AttributeError, ValueError):  # that takes a run of it
+            predictions = few()
+        names = getattr(model, "output_names", None)
+        outputs = Outputs.of(predictions, names)
+        compiled = model if getattr(model, "compiled", False) else None
+        losses = compiled and compiled_losses(model.loss, loss_weights(model), outputs.names)
+        return Clues(
+            self.name,
+            outputs,
+            lambda: [_float32(leaf) for leaf in keras.tree.flatten(few())],
+            output_activations(model, windows.shape[1]),
+            losses or (),
+        )
 
-    def run(self, windows: np.ndarray) -> np.ndarray:
+    def run(self, windows: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
         # Each device always gets as many, so that not a bit tells how many devices there are.
         _graphs_of(self.model)  # lets go of what was traced from another structure
         count, size = len(windows), _AT_ONCE * devices.replicas()
@@ -136,13 +73,13 @@ class KerasModel(Predictor):
         predictions = self.model.predict(
             windows[padded].astype(np.float32), batch_size=size, verbose=0
         )
-        return np.asarray(predictions[:count], np.float32)
+        return [np.asarray(leaf[:count], np.float32) for leaf in keras.tree.flatten(predictions)]
 
-    def at_starts(self, request: Request, loss: Any) -> Run:
+    def at_starts(self, request: Request, judged: Judged) -> Run:
         graphs = _graphs_of(self.model)
-        key = (request, loss, devices.replicas())
+        key = (request, judged.output, judged.loss, judged.total, devices.replicas())
         if key not in graphs:
-            graphs[key] = self._traceable(request, loss)
+            graphs[key] = self._traceable(request, judged)
         return graphs[key]
 
     def plan(self, request: Request) -> ScanPlan:
@@ -157,35 +94,194 @@ class KerasModel(Predictor):
             precision=request.precision,
         )  # fmt: skip
 
-    def _traceable(self, request: Request, loss: Any) -> Run:
+    def _traceable(self, request: Request, judged: Judged) -> Run:
         at_starts = self._model_at_starts(request)
         # A graph that is kept for the next call must not keep the model alive.
         at_starts.model = weakref.proxy(self.model)
-        losses_of = loss_of(loss)
+        on_host, shapes = judged.on_host, judged.outputs.shapes
 
-        def keep(predictions: Tensor, y: Tensor) -> Tensor:
-            losses = losses_of(predictions, y)
-            if not request.predictions:
-                return losses
-            return ops.concatenate([losses, predictions], axis=1)
+        def keep(outputs: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+            if on_host:  # all of them, side by side
+                return ops.concatenate([ops.reshape(o, (-1, _size(o))) for o in outputs], axis=1)
+            return judged(outputs, labels, losses=request.losses, predictions=request.predictions)
 
-        def run(x: Tensor, y: Tensor, *starts: Tensor) -> Tensor:
-            return at_starts(x, *starts, y=y, keep=keep)
+        def run(x: Tensor, *columns: Tensor) -> Tensor:
+            starts, labels = (columns[0], columns[1:]) if request.tries else (None, columns)
+            return at_starts(x, starts, labels=labels, keep=keep, moving=request.moving)
 
-        return devices.compiled(run, self.model.variables)
+        compiled = devices.compiled(run, self.model.variables)
+        measure = OnHost(request, judged)
+
+        def called(x: Tensor, starts: Any, labels: Sequence[Any], rows: np.ndarray) -> np.ndarray:
+            columns = [] if starts is None else [starts]
+            if not on_host:
+                return ops.convert_to_numpy(compiled(x, *columns, *labels))
+            outputs = _unpacked(ops.convert_to_numpy(compiled(x, *columns)), shapes)
+            return measure(outputs, starts, labels)
+
+        return called
 
 
-def predictor(model: Any) -> Predictor:
-    """The model as a predictor.
+def _size(output: Tensor) -> int:
+    return math.prod(output.shape[1:])
+
+
+def _unpacked(flat: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Outputs (n, ...) that stand side by side, (..., F), (rows, ...) each."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    flat = flat.reshape(-1, flat.shape[-1])
+    parts = np.split(flat, ends[:-1], axis=1)
+    return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _float32(tensor: Tensor) -> np.ndarray:
+    return ops.convert_to_numpy(ops.cast(tensor, "float32"))
+
+
+class Called(EveryWindow):
+    """A function of windows, or whatever is called as one; each window is run by itself.
+
+    Args:
+        name: what to call it.
+        call: (windows float32, laid out; args float32 (n, ...) each) -> predictions: an array, or
+            a list or dict of arrays, rows first.
+        layout: the order of the windows' axes, see :func:`tfbs_shift.models.inputs.laid_out`.
+        args: what else it reads of each example, (N, ...) each.
+        length: L, where that is known.
+        clue: activation of the last layer, where that is known.
+    """
+
+    channels = None
+    alphabet = sequences.ACGT
+
+    def __init__(
+        self,
+        name: str,
+        call: Callable[..., Any],
+        layout: str = "NLC",
+        args: Sequence[Any] = (),
+        *,
+        length: int | None = None,
+        activation: str = "",
+        reason: str = "it is a function, not a graph of Keras layers",
+    ):
+        self.name, self.args, self.reason = name, args, reason
+        self._call, self._layout, self._length = call, layout, length
+        self._activation = activation
+
+    def window(self, given: int | None = None) -> int:
+        if self._length is None and given is None:
+            raise InputError(f"model {self.name}: how many bp it reads is not known: give window")
+        if None not in (self._length, given) and self._length != given:
+            raise InputError(f"window {given}: but model {self.name} reads {self._length} bp")
+        return self._length or given
+
+    def clues(self, windows: np.ndarray) -> Clues:
+        predictions = self._predictions(windows, np.arange(len(windows)))
+        outputs = Outputs.of(predictions)
+        leaves = keras.tree.flatten(predictions)
+        activations = [self._activation] if len(leaves) == 1 else []
+        return Clues(self.name, outputs, lambda: leaves, activations)
+
+    def run(self, windows: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
+        rows = np.arange(len(windows)) if rows is None else rows
+        return keras.tree.flatten(self._predictions(windows, rows))
+
+    def state(self) -> Iterable[np.ndarray]:
+        if self._length is None:
+            return [np.frombuffer(self.name.encode(), np.uint8)]
+        rng = np.random.default_rng(0)
+        codes = rng.integers(0, 4, (2, self._length))
+        return self.run(sequences.one_hot(codes))
+
+    def _predictions(self, windows: np.ndarray, rows: np.ndarray) -> Any:
+        x = laid_out(np.asarray(windows, np.float32), self._layout)
+        args = [np.asarray(arg)[rows] for arg in self.args]
+        predictions = self._call(x, *args)
+        arrays = keras.tree.map_structure(_array, predictions)
+        for array in keras.tree.flatten(arrays):
+            if not array.ndim or len(array) != len(windows):
+                raise InputError(
+                    f"model {self.name}: predicts {array.shape} for {len(windows)} windows; want "
+                    f"({len(windows)}, ...)"
+                )
+        return arrays
+
+
+def _array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(ops.convert_to_numpy(value), np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"predictions of type {type(value).__name__}: want an array, or a list or dict of them"
+        ) from error
+
+
+def predictor(
+    model: Any,
+    *,
+    layout: str | None = None,
+    args: Sequence[Any] = (),
+    constant: Mapping[str, Any] | None = None,
+) -> Predictor:
+    """Any model as a predictor.
+
+    Args:
+        model: a Keras model, a ``torch.nn.Module``, or a function float32 (b, L, 4) -> array
+            (b, ...), or to a list or dict of arrays.
+        layout: the order of the axes that it reads, a word of N, L, C and 1; None: "NLC", of a
+            ``torch.nn.Module`` "NCL".
+        args: what it is given after the windows, an array (N, ...) each.
+        constant: values of a Keras model's other inputs, the same for all examples, by name.
 
     Raises:
-        InputError: it is no Keras model, or reads something else than one sequence.
+        InputError: it is none of these, or reads something else than one sequence.
     """
     if isinstance(model, Predictor):
         return model
-    if not isinstance(model, keras.Model):
-        raise InputError(f"model {type(model).__name__}: want a Keras model")
-    return KerasModel(model)
+    if isinstance(model, keras.Model):
+        if layout is not None or constant:
+            model = as_read(model, layout, constant)
+        return KerasModel(model) if not args else _keras_with(model, args)
+    if constant:
+        raise InputError("constant: is for the other inputs of a Keras model; want args")
+    name = getattr(model, "__name__", type(model).__name__)
+    if torch_modules.is_module(model):
+        call, activation = torch_modules.called(model), torch_modules.last_activation(model)
+        reason = "it is a PyTorch module, not a graph of Keras layers"
+        return Called(name, call, layout or "NCL", args, activation=activation, reason=reason)
+    kind = type(model)
+    if kind.__module__.partition(".")[0] in ("tf_keras", "tensorflow"):
+        raise InputError(
+            f"model {name}: is one of tf_keras (Keras 2), and this is Keras {keras.__version__}: "
+            "save it as .h5 and load that with tfbs_shift.models.load, or give a function: "
+            "lambda x: model(x).numpy()"
+        )
+    if not callable(model) or isinstance(model, type):
+        raise InputError(
+            f"model {name}: want a Keras model, a torch.nn.Module, or a function of windows "
+            "(b, L, 4)"
+        )
+    return Called(name, model, layout or "NLC", args)
+
+
+def _keras_with(model: keras.Model, args: Sequence[Any]) -> Called:
+    """A Keras model that reads something else of each example, after the windows."""
+    shape = model.input_shape
+    shapes = list(shape.values()) if isinstance(shape, dict) else list(shape)
+    if not isinstance(shapes[0], tuple) or len(shapes) != 1 + len(args):
+        raise InputError(
+            f"model {model.name!r}: {len(args)} args, but its inputs are {shape}; want one for "
+            "each input after the sequence"
+        )
+    names = list(shape) if isinstance(shape, dict) else None
+
+    def call(*inputs: np.ndarray) -> Any:
+        given = dict(zip(names, inputs, strict=True)) if names else list(inputs)
+        return model.predict_on_batch(given)
+
+    reason = "it reads something else beside the sequence"
+    return Called(model.name, call, "NLC", args, length=shapes[0][1], reason=reason)
 
 
 @dataclass

@@ -7,19 +7,24 @@ Memory beyond the inputs and the (N, S) losses: the activations of some windows,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import keras
 import numpy as np
 from keras import ops
 
 from tfbs_shift.backend.precision import checked
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.scanning.plans import ScanPlan
-from tfbs_shift.scanning.predictors import Request, predictor
+from tfbs_shift.scanning.predicting import Request
+from tfbs_shift.scanning.predictors import predictor
 from tfbs_shift.scanning.screening import Screening, screen
+from tfbs_shift.tasks.inferring import Meaning
 from tfbs_shift.windows import WindowRange
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Tensor = Any
 
@@ -67,22 +72,38 @@ class ShiftScan:
         return loss.argmax(axis=1)
 
 
+class Reading(TypedDict, total=False):
+    """The rarer arguments of ``scan``, ``evaluate`` and ``plan_scan``: how a model is called.
+
+    ``layout``: the order of the axes that it reads: a word of N (first), L, C and 1, such as "NLC",
+    "NCL", "NL1C", or "NL" for integers; None: "NLC", of a ``torch.nn.Module`` "NCL". ``args``: what
+    it is given after the windows, an array (N, ...) each. ``constant``: values of a Keras model's
+    other inputs, the same for all examples, by name.
+    """
+
+    layout: str | None
+    args: Sequence[Any]
+    constant: Mapping[str, Any] | None
+
+
 def plan_scan(
-    model: keras.Model,
+    model: Any,
     sequence_length: int,
     *,
     window: int | None = None,
     max_shift: int | None = None,
     tries: int | None = None,
+    **reading: Unpack[Reading],
 ) -> ScanPlan:
     """What a scan of a model shares between windows, what it costs, and where sharing ends.
 
     Args:
-        model: any Keras model with one input (B, L, channels).
+        model: any model that ``scan`` takes; of one that is no Keras model every window is run.
         sequence_length: bases stored per example, W.
         window: the model's input length L, where that is free or not known.
         max_shift: the largest absolute shift, in bp; None: every start.
         tries: starts run for each example, where they are fewer than all.
+        **reading: ``layout``, ``args``, ``constant``, as for ``scan``.
 
     Returns:
         A plan: print it, or read ``plain_flops`` and ``shared_flops`` of one example, ``steps``
@@ -96,49 +117,68 @@ def plan_scan(
     >>> plan.shared_flops < plan.plain_flops
     True
     """
-    one = predictor(model)
+    one = predictor(model, **reading)
     windows = WindowRange(sequence_length, one.window(window), max_shift)
     count = None if tries is None else min(tries, len(windows))
     return one.plan(Request(windows, one.channels or 4, count))
 
 
 def scan(
-    model: keras.Model,
+    model: Any,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     window: int | None = None,
     max_shift: int | None = None,
     protect: np.ndarray | None = None,
+    output: Any = None,
+    task: str | None = None,
+    loss: Any = None,
     batch_size: int | None = None,
     precision: str = "float32",
     progress: bool = False,
+    **reading: Unpack[Reading],
 ) -> ShiftScan:
     """The loss of a model at every start of its window, for each example.
 
     Args:
-        model: any Keras model (B, L, channels) -> (B, K) with one input and one output: softmax,
-            one or several sigmoids, or logits if compiled with their loss.
+        model: a Keras model (B, L, channels) -> predictions; a ``torch.nn.Module`` (B, 4, L), run
+            in eval mode, without gradients, on its own device; or a function float32 (b, L, 4) ->
+            array (b, ...), or a list or dict of arrays. Windows share what they can where it is a
+            functional or Sequential Keras model; of all others each is run.
         x: sequences (N, W, channels), W >= L, one-hot in the model's own channel order; anything
             that can be sliced (numpy, h5py, memmap): read block by block.
-        y: labels: (N, K), class numbers (N,), or for one sigmoid one-hot (N, 2) as well.
+        y: labels: (N, K), class numbers (N,), or for one sigmoid one-hot (N, 2) as well; for
+            several outputs a dict or list of labels, as ``fit`` takes them. Labels of an output
+            with P positions stay if they are (N, P, ...), and move with the window if they are
+            (N, P + W - L, ...). None: the loss is the squared distance from the prediction at the
+            centre window.
         window: the model's input length L, where that is free or not known.
         max_shift: the largest absolute shift, in bp; None: every start 0..W - L.
         protect: integers (N, 2): a span of each sequence, 0-based half-open, that must stay inside
             the window (see :meth:`WindowRange.keeping`).
+        output: which output, or how to condense it to (b, K): a name, a number, a function of the
+            predictions, or ``ts.Output(name, positions="mean")``. None: the only one; of several,
+            the compiled losses are added up with their weights.
+        task: what predictions mean: "classes", "labels" (probabilities) or "values"; None: found
+            out where that is sure.
+        loss: of an example: a Keras loss, its name, or a function (y, predictions) of
+            ``keras.ops``; overrules what was compiled.
         batch_size: examples a block; changes speed and memory, not the losses.
         precision: "bfloat16" runs every start in it and then, in float32, every start that could
             be the worst, so that ``worst_loss`` and ``worst_start`` are those of float32; all else
             in ``loss`` is approximate (see ``screening``). Fast only where the processor multiplies
-            bfloat16 itself (AMX, most GPUs).
+            bfloat16 itself (AMX, most GPUs). Of Keras models only.
         progress: show a bar on standard error.
+        **reading: ``layout``, ``args``, ``constant``: how the model is called, see ``Reading``.
 
     Returns:
-        The losses: per example the compiled loss if the model is compiled, else categorical
-        cross-entropy for a softmax, mean binary cross-entropy for sigmoids.
+        The losses, each of its example as a batch of one: ``loss``, else the compiled one, else
+        cross-entropy of probabilities, else squared error of values.
 
     Raises:
-        InputError: model, window, sequences, labels or spans do not fit each other.
+        InputError: model, window, sequences, labels or spans do not fit each other; predictions
+            whose meaning is not surely known; losses that are no finite numbers.
 
     >>> import tfbs_shift as ts
     >>> test = ts.data.synthetic(4, length=40)
@@ -146,13 +186,17 @@ def scan(
     >>> found.loss.shape, found.shifts.tolist()
     ((8, 11), [-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5])
     """
-    job = ScanJob.of(model, x, y, window=window, max_shift=max_shift, protect=protect)
+    job = ScanJob.of(
+        predictor(model, **reading), x, y, window=window, max_shift=max_shift, protect=protect,
+        meaning=Meaning(output, task, loss),
+    )  # fmt: skip
     job = replace(job, precision=checked(precision))
-    loss = np.empty((len(x), len(job.windows)), np.float32)
-    for rows, losses, _ in job.blocks(None, batch_size, progress, predictions=False):
-        loss[rows] = losses
-    screening = None if precision == "float32" else screen(job, loss, progress)
-    return ShiftScan(job.windows, loss, job.allowed, screening)
+    losses = np.empty((len(x), len(job.windows)), np.float32)
+    for rows, found, _ in job.blocks(None, batch_size, progress, predictions=False):
+        losses[rows] = found
+    screening = None if precision == "float32" else screen(job, losses, progress)
+    job.check_finite(losses)
+    return ShiftScan(job.windows, losses, job.allowed, screening)
 
 
 def crop(x: Tensor, starts: Tensor, windows: WindowRange) -> Tensor:

@@ -23,15 +23,15 @@ class Schedule:
     Attributes:
         stem: the steps that windows share, run once an example.
         head: the others, run for each window.
-        input, output: keys of the model's ends.
-        output_form: how the head holds the output.
+        input, outputs: keys of the model's ends.
+        output_forms: how the head holds each output.
     """
 
     stem: Sequence[tuple[Step, Rule]]
     head: Sequence[HeadStep]
     input: Key
-    output: Key
-    output_form: Form
+    outputs: tuple[Key, ...]
+    output_forms: tuple[Form, ...]
 
     @classmethod
     def of(cls, graph: Graph, sequence: Layout, starts: int) -> Schedule:
@@ -63,7 +63,8 @@ class Schedule:
             if len(step.writes) == 1:
                 forms[step.writes[0]] = planned.form
             each.append(planned)
-        return cls(shared, each, graph.input, graph.output, forms.get(graph.output))
+        of_outputs = tuple(forms.get(key) for key in graph.outputs)
+        return cls(shared, each, graph.input, graph.outputs, of_outputs)
 
     @property
     def steps(self) -> tuple[PlannedStep, ...]:
@@ -114,13 +115,16 @@ class SharedExamples:
     shared: head.SharedTensors
     runs: Sequence[head.Run]
 
-    def predictions(self, view: View) -> Tensor:
-        """Those of some windows, (rows, K)."""
+    def predictions(self, view: View) -> list[Tensor]:
+        """Those of some windows, (rows, ...) of each output."""
         schedule = self.schedule
         values: dict[Key, Any] = dict(self.shared)
         for one, run in zip(schedule.head, self.runs, strict=True):
             values.update(zip(one.step.writes, run(view, values), strict=True))
-        return head.written_out(view, schedule.output, schedule.output_form, values)
+        return [
+            head.written_out(view, key, form, values)
+            for key, form in zip(schedule.outputs, schedule.output_forms, strict=True)
+        ]
 
 
 def _how(layout: Layout) -> str:

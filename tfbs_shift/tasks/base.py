@@ -34,6 +34,10 @@ class Task(abc.ABC):
             within which it holds at every window.
         certified: that in words: every window within r ...
         shown: the column to draw over shifts, "loss" if there is no better.
+        summaries: the columns (N,) of ``over_starts``, beside those of all.
+        probabilities: predictions are some, once logits are none.
+        error: what :meth:`surprise` is called.
+        wants_centre: the predictions at the centre must be known before the others are judged.
         width: K.
         logits: predictions are before the softmax or sigmoid.
         threshold: the probability from which on "yes" is called.
@@ -46,6 +50,10 @@ class Task(abc.ABC):
     certificate: ClassVar[str] = ""
     certified: ClassVar[str] = ""
     shown: ClassVar[str] = "loss"
+    summaries: ClassVar[tuple[str, ...]] = ("consistency", "wobble", "flipped")
+    probabilities: ClassVar[bool] = True
+    error: ClassVar[str] = "cross-entropy"
+    wants_centre: ClassVar[bool] = False
 
     width: int
     logits: bool = False
@@ -70,6 +78,16 @@ class Task(abc.ABC):
         """Numbers of an example that ``statistics`` want of its predictions; 0: none."""
         return 0
 
+    @property
+    def score_column(self) -> str:
+        """The column that is the score, where an example has one; "" where scores are apart."""
+        return ""
+
+    @property
+    def scores_apart(self) -> bool:
+        """Whether the scores are columns of their own."""
+        return bool(self.scored) and not self.score_column
+
     @abc.abstractmethod
     def labels(self, y: Any, count: int) -> Any:
         """Labels of ``count`` examples in one form, (N, K), checked against the predictions.
@@ -77,6 +95,14 @@ class Task(abc.ABC):
         Raises:
             InputError: they do not fit the examples or the predictions.
         """
+
+    def fitted(self, centre: np.ndarray) -> Task:
+        """The task once the predictions at the centre, (N, K), are known."""
+        return self
+
+    def unfit(self, predictions: np.ndarray) -> str:
+        """What predictions (..., K) are that they should not be; "" if they may be judged."""
+        return ""
 
     def for_loss(self, loss: Any, y: Any) -> Any:
         """Labels, as :meth:`labels` has them, in the form that a loss object takes."""
@@ -110,14 +136,15 @@ class Task(abc.ABC):
             centre: (n,) the column of No Shift's start.
 
         Returns:
-            ``columns_of_all`` (n, S), and ``consistency``, ``wobble``, ``flipped`` (n,).
+            ``columns_of_all`` (n, S), and ``summaries`` (n,).
         """
         return {}
 
     def per_label(
         self, y: np.ndarray, scores: np.ndarray, *, average_strands: bool = False
     ) -> Columns:
-        """``statistics`` of each label, float64 (K,), NaN where one has none; and ``positives``.
+        """``statistics`` of each label or output, float64 (K,), NaN where one has none; and what
+        else is to be said of each: the number of its ``positives``, its ``mse``.
 
         Args:
             y: labels (N, ...) as :meth:`labels` has them.
@@ -139,7 +166,8 @@ class Task(abc.ABC):
         return np.empty((0, len(counts)))
 
     def surprise(self, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        """Cross-entropy of each example, (N,), of what :meth:`outputs` gave for one window each."""
+        """How wrong each example is, (N,): the ``error`` of what :meth:`outputs` gave for one
+        window each."""
         raise InputError(_NO_PROBABILITIES)
 
     def confidence(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -162,9 +190,13 @@ class Task(abc.ABC):
         raise InputError(_NO_PROBABILITIES)
 
     def described(self) -> dict[str, Any]:
-        """The task in plain values, for ``robustness.json``; :func:`tfbs_shift.tasks.described_by`
-        reads it back."""
-        return {"task": self.name, "threshold": self.threshold}
+        """The task in plain values, for ``robustness.json``; :meth:`read` reads it back."""
+        return {"task": self.name}
+
+    @classmethod
+    def read(cls, figures: Mapping[str, Any]) -> Task:
+        """The task that :meth:`described` put among figures; its predictions are no logits."""
+        return cls(figures[cls.name], threshold=figures["threshold"])
 
 
 @dataclass(frozen=True)
@@ -183,6 +215,38 @@ def span(values: np.ndarray, possible: np.ndarray) -> np.ndarray:
     """Highest minus lowest over axis 1, where it is possible."""
     highest = np.where(possible, values, -np.inf).max(axis=1)
     return highest - np.where(possible, values, np.inf).min(axis=1)
+
+
+def improbable(outputs: np.ndarray) -> str:
+    """What is no probability among outputs; "" if all may be."""
+    low, high = float(outputs.min()), float(outputs.max())
+    if low >= 0 and high <= 1:  # false of NaN
+        return ""
+    return f"lie in {low:.4g}..{high:.4g}, and so are no probabilities"
+
+
+def binary_labels(y: np.ndarray, known: str) -> None:
+    """Checks that labels are 0 or 1.
+
+    Args:
+        y: any shape, a block of them.
+        known: what they are to be, for the message.
+
+    Raises:
+        InputError: some are not.
+    """
+    if ((y == 0) | (y == 1)).all():
+        return
+    if np.isnan(y).any():
+        raise InputError(f"labels: some are no numbers (NaN); want {known}; leave those out")
+    wrong = ", fractions among them" if (np.mod(y, 1) != 0).any() else ""
+    low, high = float(y.min()), float(y.max())
+    hint = "for numbers as labels give task='values'"
+    if set(np.unique(y).tolist()) <= {-1, 1}:
+        hint = "want 0 where they are -1"
+    elif set(np.unique(y).tolist()) <= {1, 2}:
+        hint = "want 0 and 1 where they are 1 and 2"
+    raise InputError(f"labels {low:g}..{high:g}{wrong}: want {known}; {hint}")
 
 
 def clipped(probabilities: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy import special
 
 from tfbs_shift.errors import InputError
 from tfbs_shift.tasks.areas import label_scores, resampled_scores
-from tfbs_shift.tasks.base import Columns, Task, clipped, span
+from tfbs_shift.tasks.base import Columns, Task, binary_labels, clipped, improbable, span
 from tfbs_shift.tasks.losses import is_sparse
 
 
@@ -53,6 +53,10 @@ class Classes(Task):
     def scored(self) -> int:
         return int(self.binary)
 
+    @property
+    def score_column(self) -> str:
+        return "probability" if self.binary else ""
+
     def labels(self, y: Any, count: int) -> np.ndarray:
         """One-hot (N, K) for a softmax, 0/1 (N, 1) for one sigmoid.
 
@@ -67,6 +71,7 @@ class Classes(Task):
             if y.shape == (count, 2) and (y.sum(axis=1) == 1).all():
                 flat = y[:, 1]
             if flat is not None:
+                binary_labels(flat, "0 or 1")
                 return flat[:, None]
         if flat is not None:
             if not (np.mod(flat, 1) == 0).all() or flat.min() < 0 or flat.max() >= self.width:
@@ -76,7 +81,8 @@ class Classes(Task):
             y = np.eye(self.width, dtype=np.float32)[flat.astype(int)]
         if self.width == 1 or y.shape != (count, self.width):
             raise InputError(f"labels {y.shape}: the model predicts ({count}, {self.width})")
-        if not np.allclose(y.sum(axis=1), 1):
+        binary_labels(y, "one class each, as a column of 1 among columns of 0")
+        if not (y.sum(axis=1) == 1).all():
             raise InputError(
                 "labels: some examples have several of them or none, and a softmax wants "
                 "one class each; want a model that ends in sigmoids, such as tbinet"
@@ -105,6 +111,22 @@ class Classes(Task):
             return (yes - no > odds).astype(np.int64)
         # Not yes > threshold: a softmax rounds, and a tie is no call. Halving does not round.
         return (yes * (1 - self.threshold) > no * self.threshold).astype(np.int64)
+
+    def called(self, predictions: np.ndarray) -> np.ndarray:
+        """Labels, as :meth:`labels` has them, that predictions (N, K) would be right of."""
+        calls = self.calls(predictions)
+        return calls[:, None] if self.width == 1 else np.eye(self.width, dtype=np.float32)[calls]
+
+    def unfit(self, predictions: np.ndarray) -> str:
+        if self.logits:
+            return ""
+        sums = predictions.sum(axis=-1)
+        if self.width > 1 and not np.allclose(sums, 1, atol=1e-2):
+            return (
+                f"of one window sum to {float(sums.min()):.4g}..{float(sums.max()):.4g} and not to "
+                "1, as probabilities of exclusive classes do"
+            )
+        return improbable(predictions)
 
     def outputs(self, predictions: np.ndarray) -> np.ndarray:
         if not self.logits:

@@ -10,7 +10,10 @@ from scipy import special
 
 from tfbs_shift.errors import InputError
 from tfbs_shift.tasks.areas import label_scores, resampled_scores
-from tfbs_shift.tasks.base import Columns, Task, clipped, span
+from tfbs_shift.tasks.base import Columns, Task, binary_labels, clipped, improbable, span
+
+_ROWS = 2**14
+"""Labels checked at once."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,13 @@ class Labels(Task):
             raise InputError(f"{count} sequences, but {len(y)} labels")
         if tuple(np.shape(y)) != (count, self.width):
             raise InputError(f"labels {np.shape(y)}: the model predicts ({count}, {self.width})")
+        if isinstance(y, np.ndarray) or hasattr(y, "chunks"):  # not those that a reader unpacks
+            for begin in range(0, count, _ROWS):
+                binary_labels(np.asarray(y[begin : begin + _ROWS]), "0 or 1 for each label")
         return y
+
+    def unfit(self, predictions: np.ndarray) -> str:
+        return "" if self.logits else improbable(predictions)
 
     def outputs(self, predictions: np.ndarray) -> np.ndarray:
         return special.expit(predictions) if self.logits else predictions

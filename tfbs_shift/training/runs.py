@@ -14,6 +14,7 @@ from tfbs_shift.errors import InputError
 from tfbs_shift.models.inputs import input_window
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.strategies import ShiftStrategy
+from tfbs_shift.tasks.inferring import Meaning
 from tfbs_shift.training.callbacks import EpochSummary, KeepBest, Resume, Throughput, Validate
 from tfbs_shift.training.checkpoints import State
 from tfbs_shift.training.feeding import Feed
@@ -68,7 +69,7 @@ def train(
     windows = _windows(model, training, validation, settings)
     folder = RunFolder(out, flagfile)
     state = folder.unfinished()
-    job = _validation_job(model, validation, windows)
+    job = _validation_job(model, validation, windows, Meaning(None, settings.task, settings.loss))
     feed = _feed(training, job, settings)
     trainer = _compiled(model, strategy, job, settings)
     progress = progress and folder.writes
@@ -108,12 +109,17 @@ def _monitor(settings: Settings, monitored: Mapping[str, ShiftStrategy]) -> str:
     return monitor
 
 
-def _validation_job(model: keras.Model, validation: Examples, windows: WindowRange) -> ScanJob:
+def _validation_job(
+    model: keras.Model, validation: Examples, windows: WindowRange, meaning: Meaning
+) -> ScanJob:
     """The model and what it is validated on, checked against each other."""
     x = validation.one_hot(models.alphabet(model))
+    if validation.labels is None:
+        raise InputError(f"{validation.source}: has no labels, and training needs them")
     return ScanJob.of(
-        model, x, validation.labels, window=windows.window, max_shift=windows.max_shift
-    )
+        model, x, validation.labels, window=windows.window, max_shift=windows.max_shift,
+        meaning=meaning,
+    )  # fmt: skip
 
 
 def _feed(training: Examples, job: ScanJob, settings: Settings) -> Feed:

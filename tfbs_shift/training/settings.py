@@ -44,6 +44,9 @@ class Settings:
         seed: order of the examples, 0 or more.
         precision: "float32", "mixed_bfloat16" or "mixed_float16": what the steps compute in.
         save_every: steps between two saved states inside an epoch, 1 or more.
+        task: what predictions mean: "classes", "labels" or "values"; None: found out where that is
+            sure.
+        loss: a Keras loss by name; None: what the model was compiled with, else what fits the task.
         log_dir: a folder for TensorBoard, which must be installed, and TensorFlow; None: none.
         profile: put a profile of steps 11 to 20 there, too.
 
@@ -64,6 +67,8 @@ class Settings:
     seed: int = 0
     precision: str = "float32"
     save_every: int = 1000
+    task: str | None = None
+    loss: str | None = None
     log_dir: str | Path | None = None
     profile: bool = False
 

@@ -13,14 +13,16 @@ from keras import ops
 from tfbs_shift import sequences
 from tfbs_shift.backend import devices
 from tfbs_shift.backend.computing import step_arguments
+from tfbs_shift.backend.internals import loss_weights
 from tfbs_shift.backend.precision import computing_in, last_layers
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
 from tfbs_shift.models.inputs import input_window
-from tfbs_shift.scanning.engine import ModelAtStarts
+from tfbs_shift.scanning.engine import ModelAtStarts, windows_at
 from tfbs_shift.scanning.scans import crop
 from tfbs_shift.strategies import ShiftStrategy
-from tfbs_shift.tasks.losses import loss_of
+from tfbs_shift.tasks.losses import TotalLoss, compiled_losses
+from tfbs_shift.tasks.outputs import Outputs
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any
@@ -42,8 +44,11 @@ class ShiftTrainer(keras.Model):
     training step.
 
     Args:
-        model: any Keras model (B, L, channels) -> (B, K) with one input and one output. If it is
-            compiled, the trainer starts out compiled alike, with a fresh optimizer.
+        model: any Keras model (B, L, channels) with one input, and one output or several. If it is
+            compiled, the trainer starts out compiled alike, with a fresh optimizer. Of several
+            outputs the losses are added up with their weights, as ``compile`` was told; labels of
+            an output with P positions stay if they are (B, P, ...), and move with the window if
+            they are (B, P + W - L, ...).
         strategy: NoShift, RandomShift or WorstShift, for training.
         validation_strategy: for ``evaluate`` and validation data; None: the training strategy, as
             in the paper.
@@ -55,7 +60,8 @@ class ShiftTrainer(keras.Model):
             float32. ``compile`` then scales the loss of mixed_float16, as Keras does.
 
     Raises:
-        InputError: the model's input does not fit; on the first batch, if the sequences do not.
+        InputError: no Keras model, or its input does not fit; on the first batch, if the sequences
+            or labels do not.
 
     >>> import tfbs_shift as ts
     >>> train = ts.data.synthetic(8, length=40)
@@ -78,6 +84,11 @@ class ShiftTrainer(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if not isinstance(model, keras.Model):
+            raise InputError(
+                f"model {getattr(model, '__name__', type(model).__name__)}: want a Keras model; "
+                "others can be scanned and evaluated, but not trained here"
+            )
         self.window = input_window(model, window)
         self.max_shift = max_shift
         self.model = model
@@ -149,19 +160,51 @@ class ShiftTrainer(keras.Model):
         windows = self._windows(x)
         candidates = devices.draw(partial(strategy.candidates, windows=windows), ops.shape(x)[0])
         count = candidates.shape[1]
+        outputs = self._outputs(y)
+        loss = TotalLoss(tuple(compiled_losses(self.loss, loss_weights(self), outputs.names)))
+        labels: list[Tensor] = []
+        if loss.losses and y is not None:
+            labels = loss.of_outputs(outputs, y)
+        elif count > 1:
+            raise InputError("the worst window is that of the highest loss: give one to compile")
+        moving = loss.moving(outputs, labels, windows.slack) if labels else ()
 
         def worst(x: Tensor, candidates: Tensor, *labels: Tensor) -> Tensor:
-            """The windows, each example's from its own row."""
-            starts = candidates[:, 0]
-            if count > 1:
-                one_hot = self._one_hot(x)
-                model = ModelAtStarts(
-                    self.model, windows, int(one_hot.shape[2]), count, precision=strategy.precision
-                )
-                tried = None if strategy.tries_every_start(windows) else candidates
-                losses = model(one_hot, tried, y=labels[0], keep=loss_of(self.loss))[..., 0]
-                starts = strategy.choose(candidates, losses, windows)
-            return self._one_hot(crop(x, starts, windows))
+            """The starts, each example's from its own row."""
+            one_hot = self._one_hot(x)
+            model = ModelAtStarts(
+                self.model, windows, int(one_hot.shape[2]), count, precision=strategy.precision
+            )
+            tried = None if strategy.tries_every_start(windows) else candidates
+            losses = model(
+                one_hot, tried, labels=labels, moving=moving,
+                keep=lambda outputs, y: loss(outputs, y)[:, None],
+            )[..., 0]  # fmt: skip
+            return strategy.choose(candidates, losses, windows)
 
-        labels = (y,) if count > 1 else ()
-        return devices.by_rows(worst, x, candidates, *labels), y, sample_weight
+        starts = candidates[:, 0]
+        if count > 1:
+            starts = devices.by_rows(worst, x, candidates, *labels)
+        cropped = devices.by_rows(
+            lambda x, starts: self._one_hot(crop(x, starts, windows)), x, starts
+        )
+        moved = {
+            id(one): windows_at(one, starts[:, None], length)
+            for one, length in zip(labels, moving, strict=True)
+            if length is not None
+        }
+        if moved:
+            y = keras.tree.map_structure(lambda leaf: moved.get(id(leaf), leaf), y)
+        return cropped, y, sample_weight
+
+    def _outputs(self, y: Any) -> Outputs:
+        """Names and shapes of what the model predicts; where that makes no difference, none."""
+        plain = not isinstance(self.loss, dict | list | tuple) and len(getattr(y, "shape", ())) < 3
+        if plain and not isinstance(y, dict | list | tuple):
+            return Outputs(("output",), ((None,),), None)
+        try:
+            predictions = self.model.output
+        except (AttributeError, ValueError):
+            sequence = keras.KerasTensor((None, self.window, len(alphabet(self.model))))
+            predictions = self.model.compute_output_spec(sequence)
+        return Outputs.of(predictions, getattr(self.model, "output_names", None))
