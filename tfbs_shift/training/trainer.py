@@ -166,7 +166,7 @@ class ShiftTrainer(keras.Model):
         if loss.losses and y is not None:
             labels = loss.of_outputs(outputs, y)
         elif count > 1:
-            raise InputError("the worst window is that of the highest loss: give one to compile")
+            raise InputError("the model has no loss: give one to compile")
         moving = loss.moving(outputs, labels, windows.slack) if labels else ()
 
         def worst(x: Tensor, candidates: Tensor, *labels: Tensor) -> Tensor:
