@@ -320,6 +320,12 @@ def test_columns_are_named_or_found_and_said(folder, trained, tmp_path, capsys):
     assert "note: test.csv: sequences from column 'bases'" in capsys.readouterr().err
     assert main([*words, *named]) == 0
     assert "note: " not in capsys.readouterr().err
+    fasta, audit = tmp_path / "a.fa", tmp_path / "audit"  # has none of these columns
+    letters = sequences.decode(data.load(tmp_path, "train", label_column="bound_1").codes)
+    fasta.write_text("".join(f">{i}\n{each}\n" for i, each in enumerate(letters)))
+    words = [f"--model={out}", f"--data={fasta}", "--bound", f"--out={audit}"]
+    assert main(["evaluate", *words]) == 0
+    assert "72 of 72 test sequences" in capsys.readouterr().err
 
 
 def test_data_without_labels(trained, tmp_path, capsys):

@@ -137,7 +137,9 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     shown = _numbers(flags.examples, examples)
     spans = _spans(flags, examples, windows)
     training = runs.settings(Path(flags.model).expanduser())
-    source, of_data = training.get("data", flags.data), shared.chosen_of_data(flags)
+    source, of_data = flags.data, shared.chosen_of_data(flags)
+    if "data" in training:  # another file than the one audited may want other flags
+        source, of_data = training["data"], shared.trained_with(training)
     result = audits.audit(
         model,
         examples,

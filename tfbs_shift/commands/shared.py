@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,12 +92,19 @@ def choices_of_data(flags: absl_flags.FlagValues) -> None:
     )
 
 
-_OF_DATA = ("labels", "length", "flank", "sequence_column", "label_column", "bound")
+_TEXTS = ("labels", "sequence_column", "label_column")
+_OF_DATA = (*_TEXTS, "length", "flank", "bound")
 
 
 def chosen_of_data(flags: absl_flags.FlagValues) -> dict[str, Any]:
     """The values of these flags, as arguments of ``data.load``."""
     return {name: flags[name].value for name in _OF_DATA}
+
+
+def trained_with(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a run folder's flags, which have lost whether a text was a number."""
+    chosen = {name: training[name] for name in _OF_DATA if name in training}
+    return {name: str(v) if name in _TEXTS else v for name, v in chosen.items()}
 
 
 def load_data(flags: absl_flags.FlagValues, *splits: str) -> list[Examples]:
