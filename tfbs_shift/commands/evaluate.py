@@ -39,7 +39,7 @@ def define(flags: absl_flags.FlagValues) -> None:
     """The flags of the command."""
     text, number = shared.text(flags), shared.number(flags)
     text("model", None, "A run folder of train, a .keras file, or an old .h5 or .hdf5.")
-    text("data", None, "Labelled sequences, in any of the forms that train reads.")
+    text("data", None, "Sequences, in any of the forms that train reads.")
     shared.choices_of_data(flags)
     absl_flags.DEFINE_enum(
         "split", "test", ["train", "valid", "test"], "Which examples.", flag_values=flags
@@ -108,11 +108,7 @@ def run(flags: absl_flags.FlagValues) -> None:
         shared.out_folder(flags)
     host = shared.host(flags)
 
-    from tfbs_shift import data
-
-    examples = data.load(
-        flags.data, flags.split, **shared.chosen_of_data(flags)
-    )  # before Keras's seconds: it may be wrong
+    (examples,) = shared.load_data(flags, flags.split)  # before Keras's seconds: it may be wrong
 
     shared.load_keras()
     from tfbs_shift.backend import devices
@@ -141,7 +137,9 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     shown = _numbers(flags.examples, examples)
     spans = _spans(flags, examples, windows)
     training = runs.settings(Path(flags.model).expanduser())
-    source, of_data = training.get("data", flags.data), shared.chosen_of_data(flags)
+    source, of_data = flags.data, shared.chosen_of_data(flags)
+    if "data" in training:  # another file than the one audited may want other flags
+        source, of_data = training["data"], shared.trained_with(training)
     result = audits.audit(
         model,
         examples,

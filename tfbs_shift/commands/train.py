@@ -44,7 +44,7 @@ def _define_what(flags: absl_flags.FlagValues) -> None:
         "data",
         None,
         "Labelled sequences: a Zeng folder (train.data, test.data), the authors' "
-        ".npz, a folder of CSV files, one .csv with sequence,label, bound.fa,unbound.fa, "
+        ".npz, a folder of CSV or TSV files, one file with sequence,label, bound.fa,unbound.fa, "
         "bound.bed,unbound.bed,genome.fa, or a folder of DeepSEA's train.mat and valid.mat or of "
         ".h5 files made by extend.",
     )
@@ -141,15 +141,14 @@ def run(flags: absl_flags.FlagValues) -> None:
         **{name: flags[name].value for name in _SETTINGS},
     )
 
-    from tfbs_shift import data
     from tfbs_shift.windows import WindowRange
 
     host = shared.host(flags)
     if flags.coordinator is not None and flags.distribute != "multihost":
         raise InputError(f"--coordinator={flags.coordinator}: only with --distribute=multihost")
-    parts = [
-        data.load(flags.data, split, **shared.chosen_of_data(flags)) for split in ("train", "valid")
-    ]
+    parts = shared.load_data(flags, "train", "valid")
+    for part in parts:
+        part.labelled()  # or there is nothing to learn
     if flags.model in ("cnn", "tbinet"):
         window = flags.window or parts[0].length
         WindowRange(parts[0].length, window, flags.max_shift)  # before Keras's seconds
@@ -184,7 +183,7 @@ def _train(
     from tfbs_shift.training import runs
 
     keras.utils.set_random_seed(flags.seed)
-    values = parts[0].labels.shape[1]
+    values = parts[0].labelled().shape[1]
     window = flags.window or parts[0].length
     if flags.model == "cnn":
         model = models.cnn(window, classes=values, regularized=flags.regularize)
