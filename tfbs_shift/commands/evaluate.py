@@ -52,6 +52,7 @@ def define(flags: absl_flags.FlagValues) -> None:
     )
     number("max_shift", None, "The largest shift either way, in bp; default: all that fit.", 0)
     shared.protocol(flags)
+    _define_meaning(flags)
     number("window", None, "Bases the network reads, where its input length is free.", 1)
     text("out", None, "Folder to write.")
     number("batch_size", None, "Examples a block; default: 128.", 1)
@@ -98,6 +99,34 @@ def define(flags: absl_flags.FlagValues) -> None:
     )
 
 
+def _define_meaning(flags: absl_flags.FlagValues) -> None:
+    """Flags of what the model predicts."""
+    text = shared.text(flags)
+    text("output", None, "Of a model with several outputs, the name or number of the one to judge.")
+    absl_flags.DEFINE_enum(
+        "positions",
+        None,
+        ["mean", "sum", "centre", "max"],
+        "Of an output with positions, (batch, positions, K): how they are condensed.",
+        flag_values=flags,
+    )
+    shared.meaning(flags)
+    absl_flags.DEFINE_float(
+        "tolerance",
+        None,
+        "Of values, in their unit: how far from the centre's a prediction may be and count as the "
+        "same, for certificates; default: a tenth of the standard deviation of the centre's.",
+        lower_bound=0.0,
+        flag_values=flags,
+    )
+    text(
+        "layout",
+        None,
+        "The axes that the model reads, a word of N, L, C and 1 (NCL, NL1C, ...), or NL for "
+        "integers; default: NLC, of a PyTorch module NCL.",
+    )
+
+
 def run(flags: absl_flags.FlagValues) -> None:
     """Audits."""
     shared.require(flags, "model", "data", *([] if flags.explain else ["out"]))
@@ -124,11 +153,12 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     from tfbs_shift.evaluation.settings import Details, Execution, Shifts
     from tfbs_shift.scanning.predictors import predictor
     from tfbs_shift.strategies import strategy
+    from tfbs_shift.tasks.outputs import Output
     from tfbs_shift.training import runs
     from tfbs_shift.windows import WindowRange
 
     chosen = [strategy(name, seed=flags.seed, protocol=flags.protocol) for name in flags.strategies]
-    model = predictor(models.load(flags.model))
+    model = predictor(models.load(flags.model), layout=flags.layout)
     windows = WindowRange(examples.length, model.window(flags.window), flags.max_shift)
     if flags.explain:
         _explain(model, chosen, windows)
@@ -145,7 +175,12 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
         examples,
         Shifts(chosen, flags.window, flags.max_shift, spans, flags.seed),
         Details(
+            output=Output(flags.output, flags.positions),
+            # What it was trained as, unless the command line says something else.
+            task=flags.task or training.get("task"),
+            loss=flags.loss or training.get("loss"),
             threshold=flags.threshold,
+            tolerance=flags.tolerance,
             average_strands=flags.average_strands,
             draws=flags.draws,
             examples=shown,
@@ -164,8 +199,9 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     with replacing(out / "flags.txt") as file:
         lines = list(result.provenance)
         file.write_text(shared.flagfile("evaluate", flags, lines, out / "flags.txt"))
-    if result.task.scored < 2:  # shifts.npz has it all
+    if not result.task.scores_apart:  # shifts.npz has it all
         shutil.rmtree(out / "predictions")
+    print(f"{result.task.name}: {result.reason}\n")
     print(reports.text_table({title: result.to_dict()}))
     for check in result.checks:
         if not check.passed:

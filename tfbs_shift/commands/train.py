@@ -51,8 +51,8 @@ def _define_what(flags: absl_flags.FlagValues) -> None:
     text(
         "model",
         "cnn",
-        "cnn (the paper's two-layer network), tbinet (Park et al. 2020, for several labels), or a "
-        "file to go on from.",
+        "cnn (the paper's two-layer network, its last layer a softmax, sigmoids or numbers as the "
+        "labels want), tbinet (Park et al. 2020, for several labels), or a file to go on from.",
     )
     shared.choices_of_data(flags)
     number(
@@ -166,6 +166,13 @@ def run(flags: absl_flags.FlagValues) -> None:
         _train(flags, settings, out, parts)
 
 
+def _task_of(examples: Examples) -> str:
+    """What the paper's network is to predict, by its labels."""
+    if examples.labelled().dtype.kind == "f":
+        return "values"
+    return "classes" if examples.label_names is None else "labels"
+
+
 _SETTINGS = [field.name for field in dataclasses.fields(Settings) if field.name != "monitor"]
 """Flags of the same names."""
 
@@ -183,12 +190,13 @@ def _train(
     from tfbs_shift.training import runs
 
     keras.utils.set_random_seed(flags.seed)
-    values = parts[0].labelled().shape[1]
+    width = parts[0].labelled().shape[1]
     window = flags.window or parts[0].length
     if flags.model == "cnn":
-        model = models.cnn(window, classes=values, regularized=flags.regularize)
+        task = flags.task or _task_of(parts[0])
+        model = models.cnn(window, classes=width, regularized=flags.regularize, task=task)
     elif flags.model == "tbinet":
-        model = models.tbinet(window, labels=values)
+        model = models.tbinet(window, labels=width)
     else:
         model = models.load(flags.model)
     lines = provenance(*parts)

@@ -112,6 +112,11 @@ def save_original(model: keras.Model, path: Path, backend: str = "tensorflow") -
     if kinds != tbinet:
         if cnn != [kind for kind in _CNN if kind != "Dropout"]:
             raise InputError(f"model {model.name!r}: neither TBiNet nor the paper's CNN")
+        if layers[-1].activation is not keras.activations.softmax:
+            raise InputError(
+                f"model {model.name!r}: predicts {layers[-1].name}, and the original's code knows "
+                "classes alone"
+            )
         layers = layers[1:]  # theirs is a Sequential, which has no input layer
     tensorflow = backend == "tensorflow"
     counts: Counter[str] = Counter()
