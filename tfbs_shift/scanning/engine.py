@@ -12,6 +12,7 @@ from keras import ops
 from tfbs_shift.backend.computing import mapped
 from tfbs_shift.backend.graph import graph
 from tfbs_shift.backend.precision import checked, computing_in, last_layers
+from tfbs_shift.models.inputs import fed
 from tfbs_shift.scanning.plans import ScanPlan
 from tfbs_shift.scanning.schedule import Schedule
 from tfbs_shift.scanning.units import Layout, SharedTensor, View
@@ -167,7 +168,7 @@ class ModelAtStarts:
         dense = x[:, first : first + self._sequence.dense_length]
         sequence = SharedTensor(self._sequence, dense)
         if self._schedule is None:
-            return lambda view: self.model(view.windows(sequence), training=False)
+            return lambda view: self.model(fed(self.model, view.windows(sequence)), training=False)
         return self._schedule.share(sequence, prepared).predictions
 
 

@@ -62,12 +62,9 @@ class ScanJob:
         model = predictor(model)
         windows = WindowRange(int(x.shape[1]), model.window(window), max_shift)
         if model.channels not in (None, x.shape[2]):
-            wrong = f"sequences {tuple(x.shape)}: the model reads {model.channels} channels"
-            if windows.window == x.shape[2]:
-                wrong += (
-                    f": its input is (batch, {x.shape[2]}, {model.channels}), its axes swapped?"
-                )
-            raise InputError(wrong)
+            raise InputError(
+                f"sequences {tuple(x.shape)}: the model reads {model.channels} channels"
+            )
         allowed = None if protect is None else windows.keeping(protect)
         if allowed is not None and len(allowed) != len(x):
             raise InputError(f"{len(x)} sequences, but {len(allowed)} protected spans")

@@ -18,7 +18,7 @@ from tfbs_shift.backend.graph import total_stride
 from tfbs_shift.backend.internals import structure
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
-from tfbs_shift.models.inputs import input_shape, input_window
+from tfbs_shift.models.inputs import fed, input_shape, input_window
 from tfbs_shift.scanning.engine import ModelAtStarts
 from tfbs_shift.scanning.plans import ScanPlan
 from tfbs_shift.tasks import Task
@@ -121,7 +121,8 @@ class KerasModel(Predictor):
 
     def task(self, windows: np.ndarray, threshold: float = 0.5) -> tuple[Task, Any]:
         def few() -> Any:
-            predictions = self.model(ops.cast(windows, keras.config.floatx()), training=False)
+            x = ops.cast(windows, keras.config.floatx())
+            predictions = self.model(fed(self.model, x), training=False)
             if isinstance(predictions, dict | list | tuple):
                 return predictions
             return ops.convert_to_numpy(ops.cast(predictions, "float32"))
@@ -133,9 +134,8 @@ class KerasModel(Predictor):
         _graphs_of(self.model)  # lets go of what was traced from another structure
         count, size = len(windows), _AT_ONCE * devices.replicas()
         padded = np.arange(math.ceil(count / size) * size) % count
-        predictions = self.model.predict(
-            windows[padded].astype(np.float32), batch_size=size, verbose=0
-        )
+        x = fed(self.model, windows[padded].astype(np.float32))
+        predictions = self.model.predict(x, batch_size=size, verbose=0)
         return np.asarray(predictions[:count], np.float32)
 
     def at_starts(self, request: Request, loss: Any) -> Run:
