@@ -53,8 +53,9 @@ def imports(flags: absl_flags.FlagValues) -> None:
 
 def import_modules(flags: absl_flags.FlagValues) -> None:
     """Imports those; a module in the current folder is found, as by ``python -m``."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     if flags["import"].value:
         from tfbs_shift.models import import_module
 

@@ -258,9 +258,7 @@ def _model(kind: str, config: Config) -> Config:
             given = {"batch_shape": settings["batch_input_shape"], "name": f"{_name(first)}_input"}
             given["dtype"] = settings.get("input_dtype") or "float32"
             layers.insert(0, {"class_name": "InputLayer", "config": given})
-        return {key: config[key] for key in ("name", "trainable") if key in config} | {
-            "layers": layers
-        }
+        return {"name": config.get("name", "sequential"), "layers": layers}
     # Keras 3 counts the calls of a nested Sequential from 0, Keras 2 from 1.
     nested = {_name(part) for part in config["layers"] if part["class_name"] == "Sequential"}
     layers = [

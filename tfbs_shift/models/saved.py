@@ -133,9 +133,9 @@ def _by_keras(file: Path, unknown: str | None = None) -> keras.Model:
     except Exception as error:
         raise InputError(f"{file}: Keras cannot read this model: {_reason(error)}") from error
     warnings.warn(
-        f"{file}: was compiled with what Keras cannot read ({unknown[:100]}), and is loaded without "
-        "its loss and metrics: name the loss (loss=, --loss), or import what registers it before "
-        "(--import=MODULE in the shell)",
+        f"{file}: was compiled with what Keras cannot read ({unknown[:100]}), and is loaded "
+        "without its loss and metrics: name the loss (loss=, --loss), or import what registers it "
+        "before (--import=MODULE in the shell)",
         stacklevel=3,
     )
     return model
@@ -177,6 +177,6 @@ def _refuse_keras2(file: Path) -> None:
         return  # Keras says what is wrong with it
     if version.startswith("2."):
         raise InputError(
-            f"{file}: written by Keras {version} (tf.keras, tf_keras), which Keras 3 does not read: "
-            "save it there as .h5 (model.save('model.h5')) and give that"
+            f"{file}: written by Keras {version} (tf.keras, tf_keras), which Keras 3 does not "
+            "read: save it there as .h5 (model.save('model.h5')) and give that"
         )
