@@ -322,7 +322,9 @@ def test_what_does_not_fit(rng):
         evaluate(detector(), x, y, strategies=("best",))
     unknown = functional(1, None)
     unknown.compile("sgd", lambda y, p: keras.ops.abs(y - p))
-    with pytest.raises(InputError, match="only its loss is known, which scan gives; .* give task="):
+    with pytest.raises(
+        InputError, match=r"only its loss is known, which scan gives; .* give task="
+    ):
         evaluate(unknown, x, y)
 
 

@@ -246,7 +246,7 @@ def test_outputs_that_make_no_sense(rng):
         example_loss(lambda y, p: float(p), np.ones((2, 1)), np.ones((2, 1)))
     with pytest.raises(InputError, match="2 losses"):
         example_loss(["mse", "mse"], np.ones((2, 1)), np.ones((2, 1)))
-    with pytest.raises(InputError, match="model int: want a Keras model, a torch.nn.Module, or a"):
+    with pytest.raises(InputError, match="model int: want a Keras model, a torch"):
         predictor(1)
 
 

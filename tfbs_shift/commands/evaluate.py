@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 def define(flags: absl_flags.FlagValues) -> None:
     """The flags of the command."""
     text, number = shared.text(flags), shared.number(flags)
-    text("model", None, "A run folder of train, a .keras file, or an old .h5 or .hdf5.")
+    text(
+        "model",
+        None,
+        "A run folder of train, a .keras file, an old .h5 or .hdf5, or package.module:name, a "
+        "model or function of windows in a module.",
+    )
+    shared.imports(flags)
     text("data", None, "Sequences, in any of the forms that train reads.")
     shared.choices_of_data(flags)
     absl_flags.DEFINE_enum(
@@ -140,6 +146,7 @@ def run(flags: absl_flags.FlagValues) -> None:
     (examples,) = shared.load_data(flags, flags.split)  # before Keras's seconds: it may be wrong
 
     shared.load_keras()
+    shared.import_modules(flags)
     from tfbs_shift.backend import devices
 
     # Hosts need not hear from each other to evaluate: each of them is a machine of its own.
@@ -158,7 +165,7 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     from tfbs_shift.windows import WindowRange
 
     chosen = [strategy(name, seed=flags.seed, protocol=flags.protocol) for name in flags.strategies]
-    model = predictor(models.load(flags.model), layout=flags.layout)
+    model = predictor(models.find(flags.model), layout=flags.layout)
     windows = WindowRange(examples.length, model.window(flags.window), flags.max_shift)
     if flags.explain:
         _explain(model, chosen, windows)

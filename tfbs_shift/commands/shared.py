@@ -43,6 +43,33 @@ def strategy(flags: absl_flags.FlagValues, name: str, default: str | None, what:
 _STRATEGY = r"none|random|worst|worst_of_[1-9][0-9]*"
 
 
+def imports(flags: absl_flags.FlagValues) -> None:
+    """Defines ``--import``."""
+    absl_flags.DEFINE_list(
+        "import",
+        "",
+        "Modules to import before the model is loaded, so that Keras finds the layers and losses "
+        "in them: crested, or my_layers in this folder.",
+        flag_values=flags,
+    )
+
+
+def import_modules(flags: absl_flags.FlagValues) -> None:
+    """Imports those; a module in the current folder is found, as by ``python -m``."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    if flags["import"].value:
+        from tfbs_shift.models import import_module
+
+        with quiet():
+            for name in flags["import"].value:
+                try:
+                    import_module(name)
+                except InputError as error:
+                    raise InputError(f"--import={error}") from error
+
+
 def protocol(flags: absl_flags.FlagValues) -> None:
     """Defines ``--protocol``."""
     absl_flags.DEFINE_enum(

@@ -54,6 +54,7 @@ def _define_what(flags: absl_flags.FlagValues) -> None:
         "cnn (the paper's two-layer network, its last layer a softmax, sigmoids or numbers as the "
         "labels want), tbinet (Park et al. 2020, for several labels), or a file to go on from.",
     )
+    shared.imports(flags)
     shared.choices_of_data(flags)
     number(
         "window",
@@ -160,6 +161,7 @@ def run(flags: absl_flags.FlagValues) -> None:
 
             devices.join(host, flags.coordinator)  # before anything is computed
     shared.load_keras()
+    shared.import_modules(flags)
     from tfbs_shift.backend import devices
 
     with devices.distributed(flags.distribute):

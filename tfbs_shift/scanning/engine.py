@@ -13,6 +13,7 @@ from keras import ops
 from tfbs_shift.backend.computing import mapped
 from tfbs_shift.backend.graph import graph
 from tfbs_shift.backend.precision import checked, computing_in, last_layers
+from tfbs_shift.models.inputs import fed
 from tfbs_shift.scanning.plans import ScanPlan
 from tfbs_shift.scanning.schedule import Schedule
 from tfbs_shift.scanning.units import Layout, SharedTensor, View
@@ -216,7 +217,7 @@ class ModelAtStarts:
         sequence = SharedTensor(self._sequence, dense)
         if self._schedule is None:
             return lambda view: keras.tree.flatten(
-                self.model(view.windows(sequence), training=False)
+                self.model(fed(self.model, view.windows(sequence)), training=False)
             )
         return self._schedule.share(sequence, prepared).predictions
 
