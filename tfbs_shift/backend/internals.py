@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
+
+from tfbs_shift.backend import computing
 
 
 def input_names(model: keras.Model) -> list[str]:
@@ -25,6 +28,18 @@ def make_variables(trainer: keras.Model, batch: Any) -> None:
         batch: what ``fit`` would give to the step.
     """
     trainer._symbolic_build(data_batch=batch)
+
+
+def beside_weights(model: keras.Model) -> list[np.ndarray]:
+    """What a model computes with that are no weights: the buffers of PyTorch modules inside it.
+
+    Running means of a wrapped module are some: Keras knows nothing of them.
+    """
+    if computing.name() != "torch":
+        return []
+    found = [buffer for layer in model._flatten_layers() for buffer in layer.buffers()]
+    different = {id(buffer): buffer for buffer in found}.values()
+    return [keras.ops.convert_to_numpy(buffer) for buffer in different]
 
 
 def structure(model: keras.Model) -> list[tuple[Any, str]]:

@@ -14,8 +14,9 @@ import numpy as np
 from keras import ops
 
 from tfbs_shift.backend import devices
+from tfbs_shift.backend.computing import inference
 from tfbs_shift.backend.graph import total_stride
-from tfbs_shift.backend.internals import structure
+from tfbs_shift.backend.internals import beside_weights, structure
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
 from tfbs_shift.models.inputs import input_shape, input_window
@@ -121,7 +122,8 @@ class KerasModel(Predictor):
 
     def task(self, windows: np.ndarray, threshold: float = 0.5) -> tuple[Task, Any]:
         def few() -> Any:
-            predictions = self.model(ops.cast(windows, keras.config.floatx()), training=False)
+            with inference(self.model):
+                predictions = self.model(ops.cast(windows, keras.config.floatx()), training=False)
             if isinstance(predictions, dict | list | tuple):
                 return predictions
             return ops.convert_to_numpy(ops.cast(predictions, "float32"))
@@ -149,7 +151,7 @@ class KerasModel(Predictor):
         return self._model_at_starts(request).plan
 
     def state(self) -> Iterable[np.ndarray]:
-        return self.model.get_weights()
+        return [*self.model.get_weights(), *beside_weights(self.model)]
 
     def _model_at_starts(self, request: Request) -> ModelAtStarts:
         return ModelAtStarts(
