@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
+
+from tfbs_shift.backend import computing
 
 
 def input_names(model: keras.Model) -> list[str]:
@@ -112,6 +115,18 @@ def make_variables(trainer: keras.Model, batch: Any) -> None:
 def every_layer(model: keras.Layer) -> list[keras.Layer]:
     """The layers of a model or layer, those inside others too, each once."""
     return list(model._flatten_layers(include_self=False))
+
+
+def beside_weights(model: keras.Model) -> list[np.ndarray]:
+    """What a model computes with that are no weights: the buffers of PyTorch modules inside it.
+
+    Running means of a wrapped module are some: Keras knows nothing of them.
+    """
+    if computing.name() != "torch":
+        return []
+    found = [buffer for layer in model._flatten_layers() for buffer in layer.buffers()]
+    different = {id(buffer): buffer for buffer in found}.values()
+    return [keras.ops.convert_to_numpy(buffer) for buffer in different]
 
 
 def structure(model: keras.Model) -> list[tuple[Any, str]]:

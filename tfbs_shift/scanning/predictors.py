@@ -14,8 +14,14 @@ from keras import ops
 
 from tfbs_shift import sequences
 from tfbs_shift.backend import devices, torch_modules
+from tfbs_shift.backend.computing import inference
 from tfbs_shift.backend.graph import total_stride
-from tfbs_shift.backend.internals import loss_weights, output_activations, structure
+from tfbs_shift.backend.internals import (
+    beside_weights,
+    loss_weights,
+    output_activations,
+    structure,
+)
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
 from tfbs_shift.models.inputs import as_read, fed, input_shape, input_window, laid_out
@@ -48,7 +54,8 @@ class KerasModel(Predictor):
 
         def few() -> Any:
             x = ops.cast(windows, keras.config.floatx())
-            return model(fed(model, x), training=False)
+            with inference(model):
+                return model(fed(model, x), training=False)
 
         try:
             predictions = model.output
@@ -86,7 +93,7 @@ class KerasModel(Predictor):
         return self._model_at_starts(request).plan
 
     def state(self) -> Iterable[np.ndarray]:
-        return self.model.get_weights()
+        return [*self.model.get_weights(), *beside_weights(self.model)]
 
     def _model_at_starts(self, request: Request) -> ModelAtStarts:
         return ModelAtStarts(
