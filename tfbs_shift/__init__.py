@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tfbs_shift.reports.exploring import explore
     from tfbs_shift.scanning import ScanPlan, ShiftScan, plan_scan, scan
     from tfbs_shift.strategies import NoShift, PaperWorstShift, RandomShift, WorstShift
+    from tfbs_shift.tasks.outputs import Output
     from tfbs_shift.training.auditing import ShiftAudit
     from tfbs_shift.training.trainer import ShiftTrainer
 
@@ -36,6 +37,7 @@ _HOME = {
     "Details": "evaluation",
     "Execution": "evaluation",
     "NoShift": "strategies",
+    "Output": "tasks.outputs",
     "PaperWorstShift": "strategies",
     "RandomShift": "strategies",
     "Robustness": "evaluation",
@@ -58,6 +60,7 @@ __all__ = [
     "Execution",
     "InputError",
     "NoShift",
+    "Output",
     "PaperWorstShift",
     "RandomShift",
     "Robustness",
