@@ -1,6 +1,6 @@
 """Does a network's answer change when its DNA window moves a few bases?
 
-``tfbs_shift`` measures that exactly (the loss of any Keras model at every start of its window),
+``tfbs_shift`` measures that exactly (the loss of any model at every start of its window),
 trains against it (windows chosen by the model's own loss inside the compiled step), and shows it.
 It re-implements and extends Pap & Megyeri, ICAART 2022 (doi:10.5220/0010769100003116).
 
