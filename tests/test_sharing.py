@@ -12,7 +12,7 @@ from keras import layers, ops
 from keras.backend import backend
 
 from tfbs_shift import InputError, models, plan_scan, scan
-from tfbs_shift.backend.computing import compiled
+from tfbs_shift.backend.computing import compiled, mapped
 from tfbs_shift.scanning import engine, sliding
 from tfbs_shift.scanning.engine import ModelAtStarts
 from tfbs_shift.windows import WindowRange
@@ -770,3 +770,40 @@ def test_unknown_precision(rng):
     x, y = random_sequences(rng, 4, 26), np.ones(4)
     with pytest.raises(InputError, match="precision 'int8': want one of float32, bfloat16"):
         scan(models.cnn(20), x, y, precision="int8")
+
+
+@pytest.mark.parametrize("then", [lambda x: ops.log(1 + x), lambda x: ops.exp(x) - 1])
+def test_what_tensorflow_optimises_wrongly(then, rng):
+    """It takes then(concat(relu(a), relu(b))) for then(concat(a, b))."""
+    sequence = keras.Input((20, 4))
+    x = layers.Concatenate()([conv(4, 3)(sequence), conv(4, 3)(sequence)])
+    x = layers.MaxPooling1D(2)(then(x))
+    model = randomized(
+        keras.Model(sequence, layers.Dense(3, "sigmoid")(layers.Flatten()(x))), seed=1
+    )
+    x, y = random_sequences(rng, 5, 26), random_labels(rng, 5, 3, "binary")
+    p = brute_force(model, x, 20, range(7))
+    loss = -np.where(y[:, None] > 0, np.log(p), np.log1p(-p)).mean(axis=2)
+    assert np.allclose(scan(model, x, y).loss, loss, atol=1e-5)
+
+
+def test_what_tensorflow_optimises_wrongly_in_a_loss(rng):
+    sequence = keras.Input((20, 4))
+    x = layers.GlobalMaxPooling1D()(conv(8, 5)(sequence))
+    heads = [layers.Dense(1, "softplus")(x) for _ in range(3)]
+    model = randomized(keras.Model(sequence, layers.Concatenate()(heads)))
+    model.compile(loss=lambda y, p: ops.mean(ops.square(ops.log(p + 1.0) - y), axis=-1))
+    x, y = random_sequences(rng, 5, 26), rng.gamma(1, 1, (5, 3)).astype("float32")
+    p = brute_force(model, x, 20, range(7))
+    loss = np.square(np.log1p(p) - y[:, None]).mean(axis=2)
+    assert np.allclose(scan(model, x, y).loss, loss, atol=1e-5)
+
+
+def test_what_tensorflow_optimises_wrongly_in_a_loop():
+    def step(rows):
+        return ops.log(ops.concatenate([ops.relu(rows), ops.relu(-rows)]) + 1.0)
+
+    x = np.linspace(-2, 2, 12, dtype="float32").reshape(3, 4)
+    found = compiled(lambda x: mapped(step, x, "float32"))(x)
+    expected = np.log1p(np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=1))
+    assert np.allclose(found, expected, atol=1e-6)

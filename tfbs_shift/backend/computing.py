@@ -8,6 +8,7 @@ import functools
 import importlib
 import re
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,7 +170,7 @@ def compiled(function: Callable, variables: Sequence[Variable] = ()) -> Callable
         graph = tf.function(function, reduce_retracing=True, autograph=False)
         # Or it warns of one function traced again and again: ours are others, of the same code.
         graph._key_for_call_stats = graph
-        return lambda *args: graph(*map(tf.convert_to_tensor, args))
+        return lambda *args: _as_written(graph, [tf.convert_to_tensor(arg) for arg in args])
     if name() == "torch":
         return lambda *args: function(*map(keras.ops.convert_to_tensor, args))
     import jax
@@ -240,6 +241,60 @@ def pads_means_with_copies(left: int, right: int) -> bool:
     Keras's does with PyTorch, which knows no padding of two widths; else padding does not count.
     """
     return name() == "torch" and left != right
+
+
+def _as_written(graph: Any, args: Sequence[Tensor]) -> Tensor:
+    """What a ``tf.function`` of tensors gives, without what TensorFlow 2.21 optimises wrongly.
+
+    One rewrite turns concat(f(a), f(b)) into f(concat(a, b)), another log(x + 1) into log1p(x) and
+    exp(x) - 1 into expm1(x). Where the second follows the first, f is lost: the result is not
+    finite or, where it happens to be, wrong. Only graphs that have both lose the optimiser of
+    arithmetic, with which others compute the bits that they always did.
+    """
+    import tensorflow as tf
+
+    traced = graph.get_concrete_function(*args)
+    if traced not in _loses:
+        _loses[traced] = _loses_a_function(traced.graph.as_graph_def())
+    if not _loses[traced]:
+        return traced(*args)
+    options, switch = tf.config.optimizer, "arithmetic_optimization"
+    before = options.get_experimental_options().get(switch, True)
+    options.set_experimental_options({switch: False})
+    try:
+        return traced(*args)
+    finally:
+        options.set_experimental_options({switch: before})
+
+
+_loses: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+_PASSES_ON = {"Identity", "StopGradient", "PreventGradient", "Reshape", "Squeeze", "ExpandDims"}
+_JOINS = {"Concat", "ConcatV2", "Split", "SplitV"}
+
+
+def _loses_a_function(graph: Any) -> bool:
+    """Whether a graph may hold both: loops are functions of its library."""
+    bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+    joins = any(node.op in _JOINS for nodes in bodies for node in nodes)
+    return joins and any(map(_logarithm_of_a_sum, bodies))
+
+
+def _logarithm_of_a_sum(nodes: Any) -> bool:
+    """Whether one of the nodes is a log(x + y) or an exp(x) - y."""
+    by_name = {node.name: node for node in nodes}
+
+    def operand(node: Any) -> str:
+        while node is not None and node.input:
+            node = by_name.get(node.input[0].split(":")[0])
+            if node is None or node.op not in _PASSES_ON:
+                break
+        return node.op if node is not None else ""
+
+    return any(
+        (node.op == "Log" and operand(node) in ("Add", "AddV2"))
+        or (node.op == "Sub" and operand(node) == "Exp")
+        for node in nodes
+    )
 
 
 def step_arguments(trainer: keras.Model, arguments: tuple, change: Callable) -> tuple:
