@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the whole audit")
     options = parser.parse_args()
     model = ts.models.load(options.model)
-    codes = np.concatenate([read_fasta(path) for path in options.bound])
+    codes = np.concatenate([read_fasta(path).codes for path in options.bound])
     middle = WindowRange(codes.shape[1], 101).centre
     x = ts.sequences.one_hot(codes[:, middle : middle + 101])
     found = ts.evaluate(model, x, np.ones(len(x), int), progress=True)

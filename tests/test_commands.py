@@ -297,6 +297,51 @@ def test_mistakes(words, message, folder, trained, tmp_path, capsys):
     assert not (tmp_path / "o").exists()  # nothing half-written
 
 
+def test_columns_are_named_or_found_and_said(folder, trained, tmp_path, capsys):
+    for split in ("train", "test"):
+        text = (folder / f"{split}.csv").read_text().replace("sequence,label", "bases,bound_1")
+        (tmp_path / f"{split}.csv").write_text(text)
+    found = ["--window=36", "--epochs=1", f"--data={tmp_path}", f"--out={tmp_path / 'found'}"]
+    assert main(["train", *found]) == 0
+    note = "note: train.csv: sequences from column 'bases', labels from column 'bound_1'"
+    assert capsys.readouterr().err.splitlines().count(note) == 1  # two splits of one file
+    named = ["--sequence_column=bases", "--label_column=bound_1"]
+    out = tmp_path / "named"
+    assert main(["train", *found[:-1], *named, f"--out={out}"]) == 0
+    assert "note: " not in capsys.readouterr().err
+    assert set(named) <= set((out / "flags.txt").read_text().splitlines())
+    again = tmp_path / "again"
+    assert main(["train", f"--flagfile={out / 'flags.txt'}", f"--out={again}"]) == 0
+    weights = [models.load(run).get_weights() for run in (tmp_path / "found", again)]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    capsys.readouterr()
+    words = ["evaluate", f"--model={out}", f"--data={tmp_path}", "--explain"]
+    assert main(words) == 0
+    assert "note: test.csv: sequences from column 'bases'" in capsys.readouterr().err
+    assert main([*words, *named]) == 0
+    assert "note: " not in capsys.readouterr().err
+    fasta, audit = tmp_path / "a.fa", tmp_path / "audit"  # has none of these columns
+    letters = sequences.decode(data.load(tmp_path, "train", label_column="bound_1").codes)
+    fasta.write_text("".join(f">{i}\n{each}\n" for i, each in enumerate(letters)))
+    words = [f"--model={out}", f"--data={fasta}", "--bound", f"--out={audit}"]
+    assert main(["evaluate", *words]) == 0
+    assert "72 of 72 test sequences" in capsys.readouterr().err
+
+
+def test_data_without_labels(trained, tmp_path, capsys):
+    fasta = tmp_path / "a.fa"
+    letters = sequences.decode(data.synthetic(20, length=40).codes[::2])
+    fasta.write_text("".join(f">{i}\n{each}\n" for i, each in enumerate(letters)))
+    line = fails(capsys, "train", f"--data={fasta}", f"--out={tmp_path / 'run'}")
+    assert f"{fasta}: has no labels" in line
+    out = tmp_path / "audit"
+    words = ["evaluate", f"--model={trained}", f"--data={fasta}", "--bound", f"--out={out}"]
+    assert main(words) == 0
+    assert "note: " not in capsys.readouterr().err
+    assert "--bound" in (out / "flags.txt").read_text().splitlines()
+    assert [row["label"] for row in csv.DictReader((out / "examples.csv").open())] == ["1"] * 20
+
+
 def test_training_that_diverges_is_said(folder, tmp_path, capsys):
     words = ["--window=36", "--epochs=2", "--learning_rate=1e38", f"--out={tmp_path / 'run'}"]
     line = fails(capsys, "train", f"--data={folder}", *words)

@@ -1,7 +1,9 @@
 import gzip
+import hashlib
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from tfbs_shift import InputError, data, sequences
 from tfbs_shift.data.batches import batches
+from tfbs_shift.data.columns import FileColumn, rows_of
 from tfbs_shift.data.matrices import as_table, read_matrices
 
 ZENG = """\
@@ -85,6 +88,184 @@ def test_a_table_as_a_spreadsheet_or_pandas_writes_it(tmp_path, name, comma):
     assert examples.y[:, 1].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("sequence,label\nACGTACGT,0\n", None),
+        ("LABEL,x,Sequence,y\n0,7,ACGTACGT,5\n", None),
+        (
+            "Seq,target,x\nACGTACGT,0,5\n",
+            "sequences from column 'Seq', labels from column 'target'",
+        ),
+        ("label,bases\n0,acgtacgn\n", "sequences from column 'bases'"),
+        ("sequence,cell,value\nACGTACGT,K562,0\n", "labels from column 'value'"),
+        ('sequence,"value; log2"\nACGTACGT,0\n', "labels from column 'value; log2'"),
+        # numbers of rows and of names are no labels
+        (",sequence,id,value\n5,ACGTACGT,7,0\n", "labels from column 'value'"),
+        ("id,sequence,value\nx,ACGTACGT,NA\n", "no labels; bound (--bound) would make every"),
+        ("id,sequence\n1,ACGTACGT\n", "no labels; bound (--bound) would make every"),
+    ],
+)
+def test_columns_are_found_and_said(tmp_path, text, note):
+    examples = data.load(write(tmp_path / "a.csv", text))
+    assert sequences.decode(examples.codes)[0].startswith("ACGTACG")
+    assert (examples.y is None) == ("no labels" in (note or ""))
+    assert examples.y is None or examples.y.tolist() == [[1, 0]]
+    assert examples.notes == () if note is None else examples.notes[0].startswith(f"a.csv: {note}")
+    assert examples.rows([0]).notes == examples.notes
+
+
+def test_columns_by_name(tmp_path):
+    text = 'a,"b,c",A,dna,seq\n1,0,3,ACGT,TTTT\n0,1,2.5,GGGG,CCCC\n'
+    path = write(tmp_path / "a.csv", text)
+
+    def load(labels):
+        return data.load(path, sequence_column="dna", label_column=labels)
+
+    assert sequences.decode(load("a").codes) == ["ACGT", "GGGG"]
+    assert load("a").notes == ()
+    assert load("a").y.tolist() == [[0, 1], [1, 0]]  # classes
+    assert load("a").label_names is None
+    both = load(["a", "b,c"])
+    assert both.y.tolist() == [[1, 0], [0, 1]]  # two labels
+    assert both.y.dtype == np.uint8
+    assert both.label_names == ["a", "b,c"]
+    assert not both.two_classes()
+    assert load("b,c").y.tolist() == [[1, 0], [0, 1]]  # one column, of that name
+    mixed = load("A , a")
+    assert mixed.y.tolist() == [[3, 1], [2.5, 0]]
+    assert mixed.y.dtype == np.float32
+    assert mixed.label_names == ["A", "a"]
+    assert load("A").y.tolist() == [[3], [2.5]]
+    assert load("A").label_names == ["A"]
+    assert load("").y is None
+    for labels, message in (
+        ("a,z", r"a\.csv: line 1: no column 'z'; the columns are a, b,c, A, dna, seq"),
+        ("a,a", "the same column twice"),
+        ("seq", "line 2: label 'TTTT' in column 'seq': want"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(labels)
+    twice = write(tmp_path / "b.csv", "sequence,y,y\nACG,1,0\n")
+    with pytest.raises(InputError, match="line 1: 2 columns 'y'"):
+        data.load(twice, label_column="y")
+
+
+def test_numbers_as_labels(tmp_path):
+    words = ["1e-3", "+1", "-0.25", ".5", " 7 ", "16777217", "0"]
+    expected = [[0.001], [1], [-0.25], [0.5], [7], [16777216], [0]]  # as float32 holds them
+    quoted = "".join(f'"ACG";"{word}"\r\n' for word in words)
+    table = data.load(write(tmp_path / "a.csv", "\ufeffsequence;label\r\n" + quoted))
+    lines = "".join(f">n{i} ACG {word}\n" for i, word in enumerate(words))
+    zeng = data.load(write(tmp_path / "a.data", lines))
+    for examples in (table, zeng):
+        assert examples.y.dtype == np.float32
+        assert np.array_equal(examples.y, np.array(expected, np.float32))
+    for signs in ("-1 1", "1 2"):  # numbers: whether they suit a task is the task's to say
+        text = "".join(f">{i} ACG {sign}\n" for i, sign in enumerate(signs.split()))
+        assert data.load(write(tmp_path / "b.data", text)).y.shape == (2, 1)
+
+
+def test_numbers_in_an_npz(tmp_path):
+    _, x, y = arrays(6)
+    np.savez(tmp_path / "a.npz", x, y, x, y - 0.25)
+    examples = data.load(tmp_path / "a.npz")
+    assert examples.y.dtype == np.float32
+    assert np.array_equal(examples.y, y - 0.25)
+    assert data.load(tmp_path / "a.npz", "train").y.dtype == np.uint8
+
+
+def test_sequences_without_labels(tmp_path):
+    fasta = write(tmp_path / "a.fa", ">chr1:0-8\nACGTACGT\n>chr1:8-16\nTTTTTTTT\n")
+    table = write(tmp_path / "a.tsv", "name\tsequence\nx\tACGTACGT\ny\tTTTTTTTT\n")
+    for path in (fasta, table):
+        examples = data.load(path)
+        assert sequences.decode(examples.codes) == ["ACGTACGT", "TTTTTTTT"]
+        assert examples.labels is None
+        assert examples.y is None
+        assert examples.notes[0].startswith(f"{path.name}: no labels; bound")
+        bound = data.load(path, bound=True)
+        assert bound.y.tolist() == [[0, 1], [0, 1]]
+        assert bound.notes == ()
+        assert data.load(path, "train").notes == examples.notes  # in both tenths
+    assert data.load(fasta).intervals.start.tolist() == [0, 8]
+    labelled = write(tmp_path / "b.csv", "sequence,label\nACGT,1\n")
+    with pytest.raises(InputError, match=r"b\.csv: bound is for files without .* column 'label'"):
+        data.load(labelled, bound=True)
+    assert data.load(labelled, bound=True, label_column="").y.tolist() == [[0, 1]]
+    for path in ((fasta, fasta), write(tmp_path / "test.data", ZENG)):
+        with pytest.raises(InputError, match="bound is for what has no labels"):
+            data.load(path, bound=True)
+    for option in ("sequence_column", "label_column"):
+        with pytest.raises(InputError, match=f"{option} is for tables"):
+            data.load(fasta, **{option: "x"})
+
+
+def test_what_examples_without_labels_can_do():
+    codes = data.synthetic(3, length=40).codes
+    both = data.Examples(
+        np.concatenate([codes, sequences.reverse_complement_codes(codes)]), None, source="mine"
+    )
+    assert both.paired_strands()
+    some = both.rows([0, 1, 2])
+    assert not some.rows([0, 1]).paired_strands()
+    assert some.y is None
+    assert some.negatives() is None
+    assert some.checksum() != both.checksum()
+    digest = hashlib.sha256(codes[:3].tobytes()).hexdigest()
+    assert some.described() == {
+        "source": "mine", "checksum": f"sha256 {digest[:16]}", "negatives": None,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="mine: has no labels"):
+        some.as_dataset(2)
+
+
+def test_what_examples_with_numbers_can_do():
+    codes = data.synthetic(3, length=40).codes
+    numbers = np.linspace(-1, 1, 6, dtype=np.float32)[:, None]
+    examples = data.Examples(codes, numbers)
+    (_, y), _ = examples.as_dataset(4).as_numpy_iterator()
+    assert y.dtype == np.float32
+    assert np.array_equal(y, numbers[:4])
+    assert examples.negatives() is None
+    digest = hashlib.sha256(codes.tobytes() + numbers.tobytes()).hexdigest()
+    assert examples.checksum() == f"sha256 {digest[:16]}"
+    codes = np.concatenate([codes, sequences.reverse_complement_codes(codes)])
+    assert data.Examples(codes, np.tile(numbers, (2, 1))).paired_strands()
+    assert not data.Examples(codes, np.linspace(0, 1, 12)[:, None]).paired_strands()
+
+
+class Halves(FileColumn):
+    """``float32`` (N, 2), the row's number and a half, as if from a file."""
+
+    dtype = np.dtype(np.float32)
+    block = 4
+
+    def __init__(self, count):
+        self.shape = (count, 2)
+        self.most = 0
+
+    def read(self, begin, end):
+        self.most = max(self.most, end - begin)
+        return np.arange(begin, end, dtype=np.float32)[:, None] + np.float32([0, 0.5])
+
+
+def test_numbers_that_stay_in_their_file(monkeypatch):
+    column = Halves(64)
+    whole = np.arange(64)[:, None] + [0, 0.5]
+    for rows in (slice(3, 7), slice(5, 5), [9, 2, 2], whole[:, 0] > 60):
+        for found in (column[rows], rows_of(column, rows)[:]):
+            assert found.dtype == np.float32
+            assert np.array_equal(found, whole[rows])
+    monkeypatch.setattr("tfbs_shift.data.batches.POOL_BYTES", 16 * 8)  # 16 rows of 2 x 4 bytes
+    found = [rows for (rows,) in batches((column,), 8)]
+    assert np.array_equal(np.concatenate(found), whole)
+    assert found[0].dtype == np.float32
+    column.most = 0
+    list(batches((column,), 8, shuffle=True))
+    assert column.most <= 16
+
+
 def arrays(count, length=5, channels=4):
     codes = np.random.default_rng(count).integers(0, 4, (count, length))
     x = np.eye(4)[codes][:, None, :, :channels]
@@ -118,23 +299,42 @@ def test_papers_validation_split(tmp_path):
         ("a.data", ">c ACG 1\n>d AXG 0\n", "line 2: letter 'X' at position 2"),
         ("a.data", ">c AUG 1\n", "line 1: letter 'U' at position 2: RNA"),
         ("a.data", ">c ACG 1\n\n>d ACG yes\n", "line 3: label 'yes': want 1"),
-        ("a.data", ">c ACG 2\n", "line 1: label '2': want 1"),
+        ("a.data", ">c ACG 2\n>d ACG x\n", "line 2: label 'x': want a number"),
         ("a.data", ">c ACG 1\n>c ACG 0\n", "line 2: the name 'c' stands on line 1, too"),
         ("a.data", ">c ACG\n", "line 1: want '>name SEQUENCE label'"),
         ("a.data", "", "no sequences"),
         ("a.data.gz", "", "no sequences"),
         ("a.csv", "", "want a header with the columns sequence and label"),
-        ("a.csv", "seq,label\nACG,1\n", "want a header with the columns sequence and label"),
+        ("a.csv", "bases,label\nACG,1\n", "line 1: no column has the sequences: .*bases, label$"),
         ("a.csv", "sequence,label\n", "no sequences"),
+        ("a.csv", "seq;mean_value\r\n", "no sequences"),
         ("a.csv", "sequence,label\nACG\n", "line 2: want 2 fields"),
         ("a.csv", "sequence,label\nACG,1,7\n", "line 2: want 2 fields"),
         ("a.csv", "sequence,label,id\nACG,1\n", "line 2: want 3 fields"),
-        ("a.csv", 'sequence,label\n"ACG,1\n', "line 1: unexpected end of data"),
-        ("a.csv", "sequence,label\nACG,1\nACG,1.5\n", "line 3: label '1.5'"),
+        ("a.csv", 'sequence,label\n"ACG,1\n', "line 2: unexpected end of data"),
+        ("a.csv", "sequence,label\nACG,1\nACG,yes\n", r"3: label 'yes': want 1 \(bound\) or 0"),
+        ("a.csv", "sequence,label\nACG,1\nACG,\n", "line 3: label '': want 1"),
+        ("a.csv", "sequence,label\nACG,2\nACG,\n", "line 3: label '': want a number"),
+        ("a.csv", "sequence,label\nACG,0.5\nACG,nan\n", "line 3: label 'nan': want a number"),
+        ("a.csv", "sequence,label\nACG,-inf\nACG,1\n", "line 2: label '-inf': want"),
+        ("a.csv", "sequence,label\nACG,1e39\nACG,2\n", "line 2: label '1e39': want a number"),
+        ("a.csv", "sequence,label\nACG,1_0\nACG,2\n", "line 2: label '1_0': want a number"),
+        ("a.csv", "sequence;label\nACG;1.5\nACG;0,5\n", "3: label '0,5': .*: write 0.5"),
+        ("a.csv", "sequence;target\nACG;-1,25\n", "2: label '-1,25' in column 'target': .* -1.25"),
+        (
+            "a.csv",
+            "sequence,label,Label\nACG,1,0\n",
+            "line 1: are the labels in 'label' or 'Label'",
+        ),
+        ("a.csv", "seq,y,dna\nACG,1,ACG\n", "line 1: are the sequences in 'seq' or 'dna'?"),
+        ("a.csv", "seq,a,b\nACG,1,0.5\n", "labels in 'a' or 'b'.*--label_column; .* seq, a, b$"),
+        ("a.csv", "s,y,t\nACGTACGT,1,ACGTACGT\n", "the sequences in 's' or 't'.*--sequence_column"),
+        ("a.csv", "id,id,sequence,y\na,b,ACG,1\n", "line 1: 2 columns 'id': want one"),
         ("a.csv", "sequence,label\nACG,1\nAC,1\n", "line 3: 2 bp, but line 2 has 3"),
         ("a.csv", "sequence,label\n,1\n", "line 2: the sequence is empty"),
         ("a.csv", "id,sequence,label\nx,ACG,1\nx,ACG,1\n", "line 3: the name 'x' stands on line 2"),
-        ("a.fa", ">c\nACG\n", "give a pair"),
+        ("a.fa", ">c\nACG\n>c\nACG\n", "line 3: the name 'c' stands on line 1"),
+        ("a.fa", "", "no sequences"),
         ("a.docx", "x", "do not know this kind of file"),
     ],
 )
@@ -182,7 +382,8 @@ def test_mistakes_in_an_npz(tmp_path):
         ((x, y, x[:, :, :, :3], y), r"arr_2 \(8, 1, 5, 3\)"),
         ((x, y, x[:5], y), "arr_2"),
         ((x, y, x * 0.5, y), "arr_2: one-hot sequences must hold a single 1"),
-        ((x, y, x, y * 2), "arr_3: labels must be 0 or 1"),
+        ((x, y, x, np.where(y == 1, np.nan, y)), "arr_3: labels must be finite numbers"),
+        ((x, y, x, y.astype(str)), "arr_3: labels must be finite numbers"),
     ):
         np.savez(path, *stored)
         with pytest.raises(InputError, match=message):
@@ -295,6 +496,19 @@ def test_written_zeng_files_read_back(tmp_path):
         assert np.array_equal(getattr(again, column), getattr(examples, column))
 
 
+def test_written_numbers_read_back(tmp_path):
+    codes = data.synthetic(10, length=40)
+    numbers = np.random.default_rng(0).normal(0, 1e-3, (20, 1)).astype(np.float32)
+    examples = data.Examples(codes.codes, numbers, names=codes.names)
+    data.write_zeng(examples, tmp_path / "test.data")
+    again = data.load(tmp_path)
+    assert again.y.dtype == np.float32
+    assert np.array_equal(again.y, numbers)
+    for labels, message in ((None, "has no labels"), (np.ones((20, 2), np.uint8), "two classes")):
+        with pytest.raises(InputError, match=message):
+            data.write_zeng(replace(examples, labels=labels), tmp_path / "other.data")
+
+
 def test_synthetic_sites_follow_the_matrix():
     """Letters at the planted sites against the JASPAR counts, by a chi-squared test."""
     motifs = {motif.name: as_table(motif.counts) for motif in read_matrices()}
@@ -343,3 +557,30 @@ def test_mafk_fasta(real_data):
     assert examples.y.sum(axis=0).tolist() == [100, 3900]
     assert examples.length == 200
     assert (examples.intervals.end - examples.intervals.start == 200).all()
+
+
+def test_mpra_folder_as_it_is(real_data):
+    """Names, sequences and numbers against the lines, split by hand."""
+    folder = real_data / "mpra_hepg2"
+    parts = {split: data.load(folder, split) for split in ("train", "valid", "test")}
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 11_062, "valid": 1_230, "test": 12_298,
+    }  # fmt: skip
+    found = {}
+    for split, part in parts.items():
+        file = "test" if split == "test" else "train"
+        assert part.length == 230
+        assert part.y.dtype == np.float32
+        assert part.label_names == ["mean_value"]
+        assert part.notes == (
+            f"{file}.tsv.gz: sequences from column 'seq', labels from column 'mean_value'",
+        )
+        rows = zip(part.names, sequences.decode(part.codes), part.y[:, 0], strict=True)
+        found.setdefault(file, []).extend((name, bases, value) for name, bases, value in rows)
+    for file, rows in found.items():
+        with gzip.open(folder / f"{file}.tsv.gz", "rt") as lines:
+            wanted = [line.rstrip("\n").split("\t") for line in lines][1:]
+        assert sorted(rows) == sorted((n, bases, np.float32(v)) for n, bases, v in wanted)
+    by_name = data.load(folder, sequence_column="seq", label_column="mean_value")
+    assert by_name.notes == ()
+    assert np.array_equal(by_name.y, parts["test"].y)

@@ -570,7 +570,7 @@ def test_bed_and_genome(fasta, genome, tmp_path):
     bed.write_text(
         "track name=x\n#c\nchr1 0 50 a 0 +\nchr1\t100\t150\tb\t0\t-\n1\t40100\t40150\tc\n"
     )
-    read = data.load(f"{bed},{fasta}", flank=20)
+    read = data.load(f"{bed},{fasta}", flank=20, bound=True)
     assert read.intervals.start.tolist() == [-20, 80, 40_080]
     assert read.strand.tolist() == ["+", "-", "+"]
     assert read.names.tolist() == ["a", "b", "c"]
@@ -578,6 +578,37 @@ def test_bed_and_genome(fasta, genome, tmp_path):
     expected = [cut(genome["chr1"], s, s + 90) for s in (-20, 80, 40_080)]
     expected[1] = sequences.reverse_complement_codes(expected[1])
     assert np.array_equal(read.codes, expected)
+
+
+def test_numbers_of_a_bed(fasta, genome, tmp_path):
+    rows = [
+        ("a peak", 500, "37.5", "4", "1e-2"),
+        ("b", 0, "-1", "0.5", "2"),
+        ("c", 9, "2", "1", "0"),
+    ]
+    lines = [f"chr1\t{10 * i}\t{10 * i + 20}\t{name}\t{score}\t-\t{signal}\t{p}\t{q}\t7\n"
+             for i, (name, score, signal, p, q) in enumerate(rows)]  # fmt: skip
+    bed = tmp_path / "a.narrowPeak"
+    bed.write_text("".join(lines))
+    for column, number, values in (
+        ("score", "5", [500, 0, 9]),
+        ("signalValue", "7", [37.5, -1, 2]),
+        ("pvalue", "8", [4, 0.5, 1]),
+        ("qValue", "9", [0.01, 2, 0]),
+    ):
+        for chosen in (column, number):
+            read = data.load((bed, fasta), label_column=chosen)
+            assert read.y.dtype == np.float32
+            assert np.array_equal(read.y, np.array(values, np.float32)[:, None])
+            assert read.label_names == [chosen]
+            assert read.notes == ()
+    assert read.names.tolist() == ["a peak", "b", "c"]
+    assert read.strand.tolist() == ["-"] * 3
+    assert read.summits.tolist() == [12] * 3  # 20 bp, the other strand
+    unlabelled = data.load((bed, fasta))
+    assert unlabelled.labels is None
+    assert unlabelled.notes[0].startswith("a.narrowPeak: no labels; bound (--bound)")
+    assert np.array_equal(unlabelled.codes, read.codes)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -612,6 +643,17 @@ def test_narrowpeak_summits(fasta, genome, tmp_path, zipped):
         ("chr1 0 5", {"flank": -1}, "flank -1"),
         ("chr1 0 5", {"length": 0}, "length 0"),
         ("chr1 0 5", {"labels": "tf"}, "labels is for DeepSEA's files only"),
+        ("chr1 0 5 a x", {"label_column": "score"}, "line 1: label 'x': want"),
+        ("chr1 0 5 a 1\nchr1 0 5", {"label_column": "5"}, "line 2: 3 columns, but .* 5 or more"),
+        (
+            "chr1 0 5 a 1 . 1 1 1",
+            {"label_column": "qValue"},
+            "line 1: 9 columns, .* the 10 columns",
+        ),
+        ("chr1 0 5", {"label_column": "signal"}, "label_column 'signal': want a column's number"),
+        ("chr1 0 5", {"label_column": "0"}, "label_column '0': want a column's number from 1"),
+        ("chr1 0 5 a 1", {"label_column": "5", "bound": True}, "what are the labels?"),
+        ("chr1 0 5", {"sequence_column": "4"}, "sequence_column is for tables"),
     ],
 )
 def test_mistakes_in_a_bed(genome, tmp_path, text, options, message):
@@ -628,6 +670,10 @@ def test_how_bed_files_are_given(genome, tmp_path):
         data.load(tmp_path / "a.bed")
     with pytest.raises(InputError, match="and then the FASTA"):
         data.load((tmp_path / "hg.fa", tmp_path / "a.bed"))
+    pair = [tmp_path / name for name in ("a.bed", "a.bed", "hg.fa")]
+    for options in ({"bound": True}, {"label_column": "3"}):
+        with pytest.raises(InputError, match=r"a\.bed: what are the labels\? want one of two"):
+            data.load(pair, **options)
     assert read_bed(tmp_path / "a.bed")[0].end == 5
 
 

@@ -4,6 +4,7 @@ import pytest
 from keras import layers
 
 from tfbs_shift import InputError, models
+from tfbs_shift.commands import main
 from tfbs_shift.models.inputs import input_window
 
 from .conftest import (
@@ -150,3 +151,87 @@ def test_a_models_input_name_says_its_channel_order(kind, order, tmp_path):
     assert models.alphabet(model) == order
     model.save(tmp_path / "model.keras")
     assert models.alphabet(models.load(tmp_path / "model.keras")) == order
+
+
+def test_a_loss_that_nobody_imported(tmp_path, rng):
+    """The model is read, and the line says without what."""
+
+    @keras.saving.register_keras_serializable("somebody")
+    class TheirLoss(keras.losses.Loss):
+        def call(self, y, predictions):
+            return keras.ops.mean(predictions - y, axis=-1)
+
+    model = functional()
+    model.compile("sgd", TheirLoss())
+    for name in ("mine.keras", "mine.h5"):
+        model.save(tmp_path / name)
+        assert models.load(tmp_path / name).compiled
+    del keras.saving.get_custom_objects()["somebody>TheirLoss"]
+    x = random_sequences(rng, 4, WINDOW)
+    for name in ("mine.keras", "mine.h5"):
+        with pytest.warns(UserWarning, match=rf"{name}: was compiled with .* without its loss"):
+            found = models.load(tmp_path / name)
+        assert not found.compiled
+        assert np.array_equal(found(x), model(x))
+
+
+def test_models_and_layers_of_a_module(tmp_path, monkeypatch):
+    (tmp_path / "of_mine.py").write_text(
+        "import keras\n"
+        "class Doubling(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+        "class Dense(keras.layers.Dense):\n"
+        "    pass\n"
+        "model = keras.Sequential([keras.Input((12, 4)), Doubling()])\n"
+        "number = 3\n"
+        "def function(windows):\n"
+        "    return windows\n"
+    )
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no\\nway')")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = models.find("of_mine:model")
+    assert model.input_shape == (None, 12, 4)
+    assert models.find("of_mine:function")(3) == 3
+    custom = keras.saving.get_custom_objects()
+    assert custom["Doubling"] is type(model.layers[0])
+    assert "Dense" not in custom  # Keras's is not hidden
+    model.save(tmp_path / "m.keras")
+    assert models.find(str(tmp_path / "m.keras")).input_shape == (None, 12, 4)
+    del custom["Doubling"]
+    for name, message in (
+        ("of_mine:Doubling", "of_mine:Doubling: is a class; want a model made of it"),
+        ("of_mine:number", "is of type int"),
+        ("of_mine:nothing", "module of_mine has no nothing"),
+        ("nowhere.at_all:x", r"nowhere.at_all: cannot be imported \(ModuleNotFoundError"),
+        ("broken:x", r"broken: cannot be imported \(RuntimeError: no way\)"),
+        ("of_mine.py", "no such file or folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            models.find(name)
+
+
+def test_import_in_the_shell(tmp_path, monkeypatch, capsys):
+    """A module in the current folder, whose layer an old-fashioned author never registered."""
+    (tmp_path / "layers_here.py").write_text(
+        "import keras\n"
+        "class Tripling(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 3 * x\n"
+    )
+    tripling = type("Tripling", (layers.Layer,), {"call": lambda self, x: 3 * x})
+    tripling.__module__ = "of_somebody_else"
+    body = [layers.Flatten(), layers.Dense(1, "sigmoid")]
+    keras.Sequential([keras.Input((12, 4)), tripling(), *body]).save(tmp_path / "m.keras")
+    monkeypatch.chdir(tmp_path)
+    bases = np.array(list("ACGT"))[np.random.default_rng(0).integers(0, 4, (8, 20))]
+    rows = [f"{''.join(row)},{i % 2}" for i, row in enumerate(bases)]
+    (tmp_path / "d.csv").write_text("\n".join(["sequence,label", *rows]))
+    words = ["evaluate", "--model=m.keras", "--data=d.csv", "--explain"]
+    assert main([*words, "--import=layers_there"]) == 1
+    assert "--import=layers_there: cannot be imported" in capsys.readouterr().err
+    assert main(words) == 1
+    assert "Tripling is not Keras's: register it" in capsys.readouterr().err
+    assert main([*words, "--import=layers_here"]) == 0
+    assert "Tripling" in capsys.readouterr().out
+    del keras.saving.get_custom_objects()["Tripling"]

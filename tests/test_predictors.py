@@ -22,7 +22,8 @@ def examples(rng):
 def brute_force(model, x, y):
     """Losses (N, S) of one sigmoid."""
     # Not by predict: Keras goes on with the function that it made of the model before.
-    p = np.stack([model(x[:, s : s + WINDOW].astype("f4"))[:, 0] for s in range(4)], axis=1)
+    predictions = [model(x[:, s : s + WINDOW].astype("f4")) for s in range(4)]
+    p = np.stack([keras.ops.convert_to_numpy(one)[:, 0] for one in predictions], axis=1)
     return -np.log(np.where(y[:, None] == 1, p, 1 - p))
 
 
@@ -67,7 +68,7 @@ def test_other_layers_are_another_network(examples):
     model.add(layers.Dense(1, "sigmoid"))
     assert np.allclose(scan(model, x, y).loss, brute_force(model, x, y), atol=1e-5)
     windows = x[:, 1 : 1 + WINDOW]
-    expected = np.asarray(model(windows.astype("f4")))
+    expected = keras.ops.convert_to_numpy(model(windows.astype("f4")))
     assert np.allclose(predictors.predictor(model).run(windows), expected, atol=1e-6)
 
 

@@ -1,9 +1,10 @@
+import importlib.util
 import os
 import re
-import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
@@ -31,36 +32,81 @@ def test_the_ten_lines_run(tmp_path, monkeypatch, capsys):
     assert models.load(tmp_path / "robust.keras").input_shape == (None, 90, 4)
 
 
-def test_python_for_your_own_model_runs(tmp_path, monkeypatch, capsys):
-    """In the order of the page, in one namespace, with a layer of the user's own module."""
-    layer, audit, callback, train = python_in((ROOT / "docs" / "own_model.md").read_text())
-    layer = layer.replace("...", "\n    def call(self, x):\n        return 2 * x")
-    (tmp_path / "my_layers.py").write_text(layer)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    import my_layers
+def _head(units, activation=None):
+    return lambda x: layers.Dense(units, activation)(layers.GlobalMaxPooling1D()(x))
 
-    x = keras.Input((90, 4))
-    h = my_layers.Attention()(layers.Conv1D(8, 5, activation="relu")(x))
-    y = layers.Dense(1, "sigmoid")(layers.GlobalMaxPooling1D()(h))
-    model = keras.Model(x, y)
+
+def _model(*heads, length=60):
+    sequence = keras.Input((length, 4))
+    x = layers.Conv1D(8, 5, padding="same", activation="relu")(sequence)
+    outputs = [head(x) for head in heads]
+    return keras.Model(sequence, outputs[0] if len(outputs) == 1 else outputs)
+
+
+def _bpnet():
+    sequence = keras.Input((60, 4))
+    x = layers.Conv1D(8, 5, padding="same", activation="relu")(sequence)
+    profile = layers.Cropping1D(10)(layers.Conv1D(2, 5, padding="same")(x))
+    model = keras.Model(sequence, {"profile": profile, "counts": _head(1)(x)})
+    model.compile("adam", {"profile": "mse", "counts": "mse"}, loss_weights={"counts": 0.1})
+    return model
+
+
+def _conditioned():
+    sequence, cell = keras.Input((60, 4), name="dna"), keras.Input((2,), name="cell_type")
+    x = layers.Concatenate()([layers.GlobalMaxPooling1D()(layers.Conv1D(8, 5)(sequence)), cell])
+    return keras.Model([sequence, cell], layers.Dense(1, "sigmoid")(x))
+
+
+def _bins(x):
+    return layers.Dense(3, "softplus")(layers.AveragePooling1D(5)(x))
+
+
+def _yours(rng):
+    """What the page's examples call by name."""
+    test = data.synthetic(20, seed=0, length=70)
+    turned = layers.Permute((2, 1))(swapped := keras.Input((4, 60)))
+    count = len(test)
+    names = {"x": test.x, "windows": test.x[:, 5:65], "y": test.y[:, 1:]}
+    names |= {"activities": rng.normal(size=(count, 2)), "activity": rng.normal(size=count)}
+    names |= {"profiles": rng.normal(size=(count, 50, 2)), "log_counts": rng.random((count, 1))}
+    names |= {"deepstarr": _model(_head(2)), "bpnet": _bpnet(), "coverage": rng.random((count, 3))}
+    names["deepstarr"].compile("adam", "mse")
+    names["tracks"] = _model(_bins)
+    names["theirs"] = keras.Model(swapped, _model(_head(1, "sigmoid"))(turned))
+    names["conditioned"] = _conditioned()
+    members = [_model(_head(1)) for _ in range(2)]
+    names["ensemble"] = [lambda w, m=m: np.asarray(m(w)) for m in members]
+    return names, test
+
+
+def test_python_for_your_own_model_runs(tmp_path, monkeypatch, capsys, rng):
+    """In the order of the page, in one namespace; that of PyTorch where it is installed."""
+    names, examples = _yours(rng)
+    monkeypatch.chdir(tmp_path)
+    model = _model(_head(1, "sigmoid"))
     model.compile("adam", "binary_crossentropy")
     model.save("mine.keras")
-    examples = data.synthetic(20, seed=0)
     rows = zip(sequences.decode(examples.codes), examples.y[:, 1], strict=True)
     text = "sequence,label\n" + "".join(f"{bases},{label}\n" for bases, label in rows)
     Path("my_sequences.csv").write_text(text)
-    names = {"train": examples, "valid": examples, "y": examples.y[:, 1:]}
-    names["x"] = examples.x[:, 5:95]
-    try:
-        for code in (audit, callback, train):
-            exec(compile(code.replace("epochs=10", "epochs=1"), "own_model.md", "exec"), names)
-    finally:
-        sys.modules.pop("my_layers", None)
-    assert "'worst': {'accuracy'" in capsys.readouterr().out
+    for code in python_in((ROOT / "docs" / "own_model.md").read_text()):
+        if "import torch" in code:
+            if not importlib.util.find_spec("torch"):
+                continue
+            import torch
+
+            names["module"] = torch.nn.Sequential(
+                torch.nn.Conv1d(4, 8, 5), torch.nn.AdaptiveMaxPool1d(1), torch.nn.Flatten(),
+                torch.nn.Linear(8, 1),
+            )  # fmt: skip
+        exec(compile(code.replace("epochs=10", "epochs=1"), "own_model.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "'worst': {'accuracy'" in printed
+    assert "nothing is shared: it is a function" in printed
     assert Path("audit/report.html").is_file()
-    assert "worst_accuracy" in Path("audit.csv").read_text().splitlines()[0]
-    assert models.load("robust.keras").input_shape == (None, 90, 4)
+    assert "shift_worst_accuracy" in Path("audit.csv").read_text().splitlines()[0]
+    assert models.load("robust.keras").input_shape == (None, 60, 4)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:configs|benchmarks)/[\w./]+", README))))

@@ -23,7 +23,9 @@ from .conftest import random_labels, random_sequences
 def brute_force(model, x, window, starts):
     """Predictions (N, S, K), one start after the other."""
     x = x.astype("float32")
-    return np.stack([model(x[:, s : s + window], training=False) for s in starts], axis=1)
+    return np.stack(
+        [ops.convert_to_numpy(model(x[:, s : s + window], training=False)) for s in starts], axis=1
+    )
 
 
 def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -485,6 +487,8 @@ def check_every_window(at_starts, rng):
 
 @pytest.mark.parametrize("name", ENDS)
 def test_what_is_not_known_ends_the_stem(name, rng):
+    if name == "LayerNormalization" and backend() == "torch":
+        pytest.skip("Keras itself normalizes no axis but the last ones with PyTorch")
     make, said = ENDS[name]
     end = make()
     check_end(built(20, conv(6, 3), end), type(end).__name__, said, rng)
@@ -544,7 +548,7 @@ COLUMN = np.linspace(-1, 1, 18, dtype="float32")[:, None]  # another number at e
         pytest.param(
             lambda x: ops.clip(x, COLUMN.tolist(), 2),
             "Clip",
-            marks=pytest.mark.skipif(backend() != "tensorflow", reason="JAX takes no lists"),
+            marks=pytest.mark.skipif(backend() != "tensorflow", reason="others take no lists"),
         ),
     ],
 )
@@ -606,9 +610,10 @@ def test_padding_of_pools_holds_nothing(pool, width, stride, end, rng):
     stem.bias.assign(stem.bias - 3)
     at_starts = ModelAtStarts(model, WindowRange(29, 20), 4)
     step = at_starts.plan.steps[1]
-    assert step.kind == pool.__name__ and step.how.startswith("once")
+    counts = backend() == "torch" and pool is layers.AveragePooling1D and width == 5  # pads 1 and 2
+    assert step.kind == pool.__name__ and step.how.startswith("once") is not counts
     features = keras.Model(model.inputs, stem.output)
-    assert np.max(features(random_sequences(rng, 4, 20))) < 0
+    assert ops.max(features(random_sequences(rng, 4, 20))) < 0
     check_every_window(at_starts, rng)
 
 

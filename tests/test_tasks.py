@@ -190,7 +190,7 @@ def test_loss_of_each_example_against_keras_one_by_one(loss, rng):
     model.compile("sgd", loss if not isinstance(loss, dict) else loss["out"])
     x = random_sequences(rng, 6, WINDOW).astype("float32")
     y = random_labels(rng, 6, 2, "categorical").astype("float32")
-    ours = np.asarray(example_loss(loss, y, model(x)))
+    ours = keras.ops.convert_to_numpy(example_loss(loss, y, model(x)))
     theirs = [model.evaluate(x[i : i + 1], y[i : i + 1], verbose=0) for i in range(6)]
     assert np.allclose(ours, theirs, rtol=1e-5)
 
@@ -246,7 +246,7 @@ def test_outputs_that_make_no_sense(rng):
         example_loss(lambda y, p: float(p), np.ones((2, 1)), np.ones((2, 1)))
     with pytest.raises(InputError, match="2 losses"):
         example_loss(["mse", "mse"], np.ones((2, 1)), np.ones((2, 1)))
-    with pytest.raises(InputError, match="model int: want a Keras model, a torch.nn.Module, or a"):
+    with pytest.raises(InputError, match="model int: want a Keras model, a torch"):
         predictor(1)
 
 

@@ -30,10 +30,16 @@ from .test_scanning import one_position_detector
 
 SLACK = 5
 BATCH = 8
+# PyTorch's compiler takes a minute for each.
+_COMPILED_MARKS = [pytest.mark.slow] if keras.backend.backend() == "torch" else []
 # Without it, JAX runs one operation after the other: minutes.
-JIT = [True] if keras.backend.backend() == "jax" else [False, True]
+JIT = (
+    [True]
+    if keras.backend.backend() == "jax"
+    else [False, pytest.param(True, marks=_COMPILED_MARKS)]
+)
 _COMPILED = ("several sigmoids", "subclassed", "nested")
-"""Those that are compiled with XLA, too, where that is not the only way."""
+"""Those that are compiled as one, too, where that is not the only way."""
 
 
 @pytest.fixture
@@ -256,7 +262,8 @@ def test_weights_stay_keras_business(batch, weighting, shift):
 
 @pytest.mark.parametrize(
     ("name", "jit"),
-    [(name, JIT[0]) for name in ZOO] + [(name, True) for name in _COMPILED if len(JIT) > 1],
+    [(name, JIT[0]) for name in ZOO]
+    + [pytest.param(name, True, marks=_COMPILED_MARKS) for name in _COMPILED if len(JIT) > 1],
 )
 def test_anybodys_model_trains(name, jit, rng):
     model, loss, width, window = ZOO[name]()

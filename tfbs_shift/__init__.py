@@ -1,6 +1,6 @@
 """Does a network's answer change when its DNA window moves a few bases?
 
-``tfbs_shift`` measures that exactly (the loss of any Keras model at every start of its window),
+``tfbs_shift`` measures that exactly (the loss of any model at every start of its window),
 trains against it (windows chosen by the model's own loss inside the compiled step), and shows it.
 It re-implements and extends Pap & Megyeri, ICAART 2022 (doi:10.5220/0010769100003116).
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tfbs_shift.reports.exploring import explore
     from tfbs_shift.scanning import ScanPlan, ShiftScan, plan_scan, scan
     from tfbs_shift.strategies import NoShift, PaperWorstShift, RandomShift, WorstShift
+    from tfbs_shift.tasks.outputs import Output
     from tfbs_shift.training.auditing import ShiftAudit
     from tfbs_shift.training.trainer import ShiftTrainer
 
@@ -36,6 +37,7 @@ _HOME = {
     "Details": "evaluation",
     "Execution": "evaluation",
     "NoShift": "strategies",
+    "Output": "tasks.outputs",
     "PaperWorstShift": "strategies",
     "RandomShift": "strategies",
     "Robustness": "evaluation",
@@ -58,6 +60,7 @@ __all__ = [
     "Execution",
     "InputError",
     "NoShift",
+    "Output",
     "PaperWorstShift",
     "RandomShift",
     "Robustness",

@@ -20,6 +20,7 @@ from tfbs_shift.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+    import torch
 
 Tensor = Any
 Variable = Any
@@ -32,12 +33,12 @@ def name() -> str:
 
 def version() -> str:
     """Name and version of what computes, for people."""
-    module = importlib.import_module(name())
-    return f"{'TensorFlow' if name() == 'tensorflow' else name().upper()} {module.__version__}"
+    called = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}[name()]
+    return f"{called} {importlib.import_module(name()).__version__}"
 
 
 def gpus() -> int:
-    """How many GPUs the backend sees."""
+    """How many GPUs the backend sees; with PyTorch the one that Keras takes."""
     if name() == "tensorflow":
         import tensorflow as tf
 
@@ -46,7 +47,7 @@ def gpus() -> int:
         import jax
 
         return len(jax.devices()) if jax.default_backend() == "gpu" else 0
-    return 0
+    return int(_torch_device().type != "cpu")
 
 
 def hardware() -> str:
@@ -57,6 +58,11 @@ def hardware() -> str:
         import jax
 
         found = [device.device_kind for device in jax.devices()]
+    elif name() == "torch":
+        import torch
+
+        kind = _torch_device().type
+        found = [torch.cuda.get_device_name() if kind == "cuda" else kind.upper()]
     else:
         import tensorflow as tf
 
@@ -66,11 +72,16 @@ def hardware() -> str:
     return f"{len(found)} x {found[0]}"
 
 
+def _torch_device() -> torch.device:
+    return keras.ops.convert_to_tensor(0.0).device
+
+
 def gains_from_xla() -> bool | str:
     """What to give ``compile`` as ``jit_compile``.
 
     On a CPU a step of TensorFlow's takes as long with XLA as without, and twice as long to compile.
-    JAX without it runs one operation after the other.
+    JAX without it runs one operation after the other. PyTorch, left to Keras, does so: its compiler
+    takes a minute or more for a step.
     """
     return False if name() == "tensorflow" and not gpus() else "auto"
 
@@ -145,7 +156,8 @@ def reading_errors() -> Iterator[None]:
 def compiled(function: Callable, variables: Sequence[Variable] = ()) -> Callable:
     """``function`` of tensors, compiled where the backend can.
 
-    A call with tensors of shapes seen before runs what was compiled then.
+    A call with tensors of shapes seen before runs what was compiled then. PyTorch runs one
+    operation after the other.
 
     Args:
         function: of positional tensors; called with arrays, too.
@@ -159,8 +171,8 @@ def compiled(function: Callable, variables: Sequence[Variable] = ()) -> Callable
         # Or it warns of one function traced again and again: ours are others, of the same code.
         graph._key_for_call_stats = graph
         return lambda *args: _as_written(graph, [tf.convert_to_tensor(arg) for arg in args])
-    if name() != "jax":
-        return function
+    if name() == "torch":
+        return lambda *args: function(*map(keras.ops.convert_to_tensor, args))
     import jax
 
     changed: list[int] = []
@@ -180,6 +192,55 @@ def compiled(function: Callable, variables: Sequence[Variable] = ()) -> Callable
         return result
 
     return run
+
+
+@contextlib.contextmanager
+def inference(model: keras.Model) -> Iterator[None]:
+    """Nothing that is computed inside is kept for gradients, and a model's layers do not train.
+
+    PyTorch would keep every activation; and a layer of its kind may ask its ``training`` instead of
+    the call's: it is set as Keras's ``predict`` does. A compiled step of TensorFlow or JAX knows by
+    itself what a gradient needs.
+
+    Args:
+        model: any Keras model; all its parts are afterwards as they were.
+    """
+    if name() != "torch":
+        yield
+        return
+    import torch
+
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def seed_step(*numbers: int) -> None:
+    """Gives the draws of a training step that no Keras variable counts a seed of their own.
+
+    With PyTorch, Keras leaves dropout to PyTorch's own generator; a run that goes on from a step
+    must draw what a whole one does there. TensorFlow's and JAX's draws are Keras variables'.
+
+    Args:
+        numbers: what tells the step from all others, each 0 or more.
+    """
+    if name() == "torch":
+        import torch
+
+        torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
+
+
+def pads_means_with_copies(left: int, right: int) -> bool:
+    """Whether a mean of neighbours, so padded, counts copies of the outermost unit.
+
+    Keras's does with PyTorch, which knows no padding of two widths; else padding does not count.
+    """
+    return name() == "torch" and left != right
 
 
 def _as_written(graph: Any, args: Sequence[Tensor]) -> Tensor:
@@ -239,9 +300,9 @@ def _logarithm_of_a_sum(nodes: Any) -> bool:
 def step_arguments(trainer: keras.Model, arguments: tuple, change: Callable) -> tuple:
     """The arguments of a trainer's own step, with ``change`` made to the data.
 
-    TensorFlow hands a step its data. JAX hands it (state, data): the values of the trainable and
-    the other variables, then those of optimizer and metrics. The change may read all of the
-    trainer's variables and draw from its seeds.
+    TensorFlow and PyTorch hand a step its data. JAX hands it (state, data): the values of the
+    trainable and the other variables, then those of optimizer and metrics. The change may read all
+    of the trainer's variables and draw from its seeds.
     """
     *states, data = arguments
     if not states:

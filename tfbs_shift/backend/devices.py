@@ -57,7 +57,15 @@ def distributed(kind: str) -> Iterator[None]:
 
     With TensorFlow each of several devices draws dropout for its rows as it would for the first
     ones; with JAX the draws are those of one device. All else is the same computation.
+
+    Raises:
+        InputError: the backend is PyTorch, with which Keras computes on one device.
     """
+    if kind != "none" and computing.name() == "torch":
+        raise InputError(
+            f"--distribute={kind}: Keras's backend is torch here, which computes on one device: "
+            "set KERAS_BACKEND=tensorflow or jax"
+        )
     if kind == "none" or _devices() == 1:
         yield
     elif computing.name() == "jax":
@@ -197,7 +205,7 @@ def _devices() -> int:
     """How many there are, of all hosts; GPUs if there are any."""
     if computing.name() == "tensorflow":
         return len(_tensorflow_devices())
-    return len(keras.distribution.list_devices()) if computing.name() == "jax" else 1
+    return len(keras.distribution.list_devices())
 
 
 def _tensorflow_devices() -> list[str]:

@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
+
+from tfbs_shift.backend import computing
 
 
 def input_names(model: keras.Model) -> list[str]:
-    """The names that a model's first input goes by; none where the model was never built.
+    """The names that a model's inputs go by; none where the model was never built.
 
-    A Sequential model makes its input anew; the name that was given is its first layer's.
+    A Sequential model makes its input anew; the name that was given is its first layer's, or that
+    of the first layer's input, if it is a model.
     """
     inputs = getattr(model, "inputs", None)  # a subclassed model has none
-    names = [inputs[0].name] if inputs else []
-    return names + [layer.name for layer in getattr(model, "_layers", [])[:1]]
+    names = [tensor.name for tensor in inputs or ()]
+    names += [layer.name for layer in getattr(model, "_layers", [])[:1]]
+    if isinstance(model, keras.Sequential) and isinstance((model.layers or [None])[0], keras.Model):
+        names += input_names(model.layers[0])
+    return names
 
 
 def loss_weights(model: keras.Model) -> Any:
@@ -105,12 +112,28 @@ def make_variables(trainer: keras.Model, batch: Any) -> None:
     trainer._symbolic_build(data_batch=batch)
 
 
+def every_layer(model: keras.Layer) -> list[keras.Layer]:
+    """The layers of a model or layer, those inside others too, each once."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def beside_weights(model: keras.Model) -> list[np.ndarray]:
+    """What a model computes with that are no weights: the buffers of PyTorch modules inside it.
+
+    Running means of a wrapped module are some: Keras knows nothing of them.
+    """
+    if computing.name() != "torch":
+        return []
+    found = [buffer for layer in model._flatten_layers() for buffer in layer.buffers()]
+    different = {id(buffer): buffer for buffer in found}.values()
+    return [keras.ops.convert_to_numpy(buffer) for buffer in different]
+
+
 def structure(model: keras.Model) -> list[tuple[Any, str]]:
     """Every layer and variable of a model, and what each computes in.
 
     A graph that was traced from a model serves as long as these are the same objects: new values of
     the variables are seen by it, another layer, variable or policy is not.
     """
-    layers = model._flatten_layers(include_self=False)
-    objects = [(layer, layer.dtype_policy.name) for layer in layers]
+    objects = [(layer, layer.dtype_policy.name) for layer in every_layer(model)]
     return [*objects, *((variable, str(variable.dtype)) for variable in model.variables)]

@@ -38,8 +38,14 @@ if TYPE_CHECKING:
 def define(flags: absl_flags.FlagValues) -> None:
     """The flags of the command."""
     text, number = shared.text(flags), shared.number(flags)
-    text("model", None, "A run folder of train, a .keras file, or an old .h5 or .hdf5.")
-    text("data", None, "Labelled sequences, in any of the forms that train reads.")
+    text(
+        "model",
+        None,
+        "A run folder of train, a .keras file, an old .h5 or .hdf5, or package.module:name, a "
+        "model or function of windows in a module.",
+    )
+    shared.imports(flags)
+    text("data", None, "Sequences, in any of the forms that train reads.")
     shared.choices_of_data(flags)
     absl_flags.DEFINE_enum(
         "split", "test", ["train", "valid", "test"], "Which examples.", flag_values=flags
@@ -52,6 +58,7 @@ def define(flags: absl_flags.FlagValues) -> None:
     )
     number("max_shift", None, "The largest shift either way, in bp; default: all that fit.", 0)
     shared.protocol(flags)
+    _define_meaning(flags)
     number("window", None, "Bases the network reads, where its input length is free.", 1)
     text("out", None, "Folder to write.")
     number("batch_size", None, "Examples a block; default: 128.", 1)
@@ -98,6 +105,34 @@ def define(flags: absl_flags.FlagValues) -> None:
     )
 
 
+def _define_meaning(flags: absl_flags.FlagValues) -> None:
+    """Flags of what the model predicts."""
+    text = shared.text(flags)
+    text("output", None, "Of a model with several outputs, the name or number of the one to judge.")
+    absl_flags.DEFINE_enum(
+        "positions",
+        None,
+        ["mean", "sum", "centre", "max"],
+        "Of an output with positions, (batch, positions, K): how they are condensed.",
+        flag_values=flags,
+    )
+    shared.meaning(flags)
+    absl_flags.DEFINE_float(
+        "tolerance",
+        None,
+        "Of values, in their unit: how far from the centre's a prediction may be and count as the "
+        "same, for certificates; default: a tenth of the standard deviation of the centre's.",
+        lower_bound=0.0,
+        flag_values=flags,
+    )
+    text(
+        "layout",
+        None,
+        "The axes that the model reads, a word of N, L, C and 1 (NCL, NL1C, ...), or NL for "
+        "integers; default: NLC, of a PyTorch module NCL.",
+    )
+
+
 def run(flags: absl_flags.FlagValues) -> None:
     """Audits."""
     shared.require(flags, "model", "data", *([] if flags.explain else ["out"]))
@@ -108,13 +143,10 @@ def run(flags: absl_flags.FlagValues) -> None:
         shared.out_folder(flags)
     host = shared.host(flags)
 
-    from tfbs_shift import data
-
-    examples = data.load(
-        flags.data, flags.split, **shared.chosen_of_data(flags)
-    )  # before Keras's seconds: it may be wrong
+    (examples,) = shared.load_data(flags, flags.split)  # before Keras's seconds: it may be wrong
 
     shared.load_keras()
+    shared.import_modules(flags)
     from tfbs_shift.backend import devices
 
     # Hosts need not hear from each other to evaluate: each of them is a machine of its own.
@@ -128,11 +160,12 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     from tfbs_shift.evaluation.settings import Details, Execution, Shifts
     from tfbs_shift.scanning.predictors import predictor
     from tfbs_shift.strategies import strategy
+    from tfbs_shift.tasks.outputs import Output
     from tfbs_shift.training import runs
     from tfbs_shift.windows import WindowRange
 
     chosen = [strategy(name, seed=flags.seed, protocol=flags.protocol) for name in flags.strategies]
-    model = predictor(models.load(flags.model))
+    model = predictor(models.find(flags.model), layout=flags.layout)
     windows = WindowRange(examples.length, model.window(flags.window), flags.max_shift)
     if flags.explain:
         _explain(model, chosen, windows)
@@ -141,13 +174,20 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     shown = _numbers(flags.examples, examples)
     spans = _spans(flags, examples, windows)
     training = runs.settings(Path(flags.model).expanduser())
-    source, of_data = training.get("data", flags.data), shared.chosen_of_data(flags)
+    source, of_data = flags.data, shared.chosen_of_data(flags)
+    if "data" in training:  # another file than the one audited may want other flags
+        source, of_data = training["data"], shared.trained_with(training)
     result = audits.audit(
         model,
         examples,
         Shifts(chosen, flags.window, flags.max_shift, spans, flags.seed),
         Details(
+            output=Output(flags.output, flags.positions),
+            # What it was trained as, unless the command line says something else.
+            task=flags.task or training.get("task"),
+            loss=flags.loss or training.get("loss"),
             threshold=flags.threshold,
+            tolerance=flags.tolerance,
             average_strands=flags.average_strands,
             draws=flags.draws,
             examples=shown,
@@ -166,8 +206,9 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
     with replacing(out / "flags.txt") as file:
         lines = list(result.provenance)
         file.write_text(shared.flagfile("evaluate", flags, lines, out / "flags.txt"))
-    if result.task.scored < 2:  # shifts.npz has it all
+    if not result.task.scores_apart:  # shifts.npz has it all
         shutil.rmtree(out / "predictions")
+    print(f"{result.task.name}: {result.reason}\n")
     print(reports.text_table({title: result.to_dict()}))
     for check in result.checks:
         if not check.passed:

@@ -6,14 +6,17 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags as absl_flags
 
 from tfbs_shift.errors import InputError
+
+if TYPE_CHECKING:
+    from tfbs_shift.data import Examples
 
 
 def text(flags: absl_flags.FlagValues) -> Callable[[str, str | None, str], object]:
@@ -40,6 +43,33 @@ def strategy(flags: absl_flags.FlagValues, name: str, default: str | None, what:
 _STRATEGY = r"none|random|worst|worst_of_[1-9][0-9]*"
 
 
+def imports(flags: absl_flags.FlagValues) -> None:
+    """Defines ``--import``."""
+    absl_flags.DEFINE_list(
+        "import",
+        "",
+        "Modules to import before the model is loaded, so that Keras finds the layers and losses "
+        "in them: crested, or my_layers in this folder.",
+        flag_values=flags,
+    )
+
+
+def import_modules(flags: absl_flags.FlagValues) -> None:
+    """Imports those; a module in the current folder is found, as by ``python -m``."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    if flags["import"].value:
+        from tfbs_shift.models import import_module
+
+        with quiet():
+            for name in flags["import"].value:
+                try:
+                    import_module(name)
+                except InputError as error:
+                    raise InputError(f"--import={error}") from error
+
+
 def protocol(flags: absl_flags.FlagValues) -> None:
     """Defines ``--protocol``."""
     absl_flags.DEFINE_enum(
@@ -53,7 +83,7 @@ def protocol(flags: absl_flags.FlagValues) -> None:
 
 
 def choices_of_data(flags: absl_flags.FlagValues) -> None:
-    """Defines ``--labels``, ``--length`` and ``--flank``: what ``data.load`` can choose."""
+    """Defines the flags of what ``data.load`` can choose."""
     text(flags)(
         "labels",
         None,
@@ -67,11 +97,51 @@ def choices_of_data(flags: absl_flags.FlagValues) -> None:
         1,
     )
     number(flags)("flank", None, "Of BED files: bases to add on either side; default: 0.", 0)
+    text(flags)(
+        "sequence_column",
+        None,
+        "Of CSV and TSV files: the column of sequences; default: sequence, else seq, sequences or "
+        "dna, else the only one that begins with DNA.",
+    )
+    text(flags)(
+        "label_column",
+        None,
+        "Of CSV and TSV files: the column of labels, or several behind commas; empty: no labels; "
+        "default: label, else labels, target or y, else the only other column of numbers. Of one "
+        "BED file: a column's number from 1, or score, or, of a narrowPeak, signalValue, pValue or "
+        "qValue; default: no labels. All 0 or 1 are classes, else labels are numbers.",
+    )
+    absl_flags.DEFINE_boolean(
+        "bound",
+        False,
+        "Of a file without labels (FASTA, BED, CSV): call every sequence bound, class 1 of two.",
+        flag_values=flags,
+    )
+
+
+_TEXTS = ("labels", "sequence_column", "label_column")
+_OF_DATA = (*_TEXTS, "length", "flank", "bound")
 
 
 def chosen_of_data(flags: absl_flags.FlagValues) -> dict[str, Any]:
     """The values of these flags, as arguments of ``data.load``."""
-    return {name: flags[name].value for name in ("labels", "length", "flank")}
+    return {name: flags[name].value for name in _OF_DATA}
+
+
+def trained_with(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a run folder's flags, which have lost whether a text was a number."""
+    chosen = {name: training[name] for name in _OF_DATA if name in training}
+    return {name: str(v) if name in _TEXTS else v for name, v in chosen.items()}
+
+
+def load_data(flags: absl_flags.FlagValues, *splits: str) -> list[Examples]:
+    """The splits of ``--data``; what was found and not told is said on standard error, once."""
+    from tfbs_shift import data
+
+    parts = [data.load(flags.data, split, **chosen_of_data(flags)) for split in splits]
+    for note in dict.fromkeys(note for part in parts for note in part.notes):
+        print(f"note: {note}", file=sys.stderr)
+    return parts
 
 
 def meaning(flags: absl_flags.FlagValues) -> None:

@@ -44,16 +44,17 @@ def _define_what(flags: absl_flags.FlagValues) -> None:
         "data",
         None,
         "Labelled sequences: a Zeng folder (train.data, test.data), the authors' "
-        ".npz, a folder of CSV files, one .csv with sequence,label, bound.fa,unbound.fa, "
+        ".npz, a folder of CSV or TSV files, one file with sequence,label, bound.fa,unbound.fa, "
         "bound.bed,unbound.bed,genome.fa, or a folder of DeepSEA's train.mat and valid.mat or of "
         ".h5 files made by extend.",
     )
     text(
         "model",
         "cnn",
-        "cnn (the paper's two-layer network), tbinet (Park et al. 2020, for several labels), or a "
-        "file to go on from.",
+        "cnn (the paper's two-layer network, its last layer a softmax, sigmoids or numbers as the "
+        "labels want), tbinet (Park et al. 2020, for several labels), or a file to go on from.",
     )
+    shared.imports(flags)
     shared.choices_of_data(flags)
     number(
         "window",
@@ -141,15 +142,14 @@ def run(flags: absl_flags.FlagValues) -> None:
         **{name: flags[name].value for name in _SETTINGS},
     )
 
-    from tfbs_shift import data
     from tfbs_shift.windows import WindowRange
 
     host = shared.host(flags)
     if flags.coordinator is not None and flags.distribute != "multihost":
         raise InputError(f"--coordinator={flags.coordinator}: only with --distribute=multihost")
-    parts = [
-        data.load(flags.data, split, **shared.chosen_of_data(flags)) for split in ("train", "valid")
-    ]
+    parts = shared.load_data(flags, "train", "valid")
+    for part in parts:
+        part.labelled()  # or there is nothing to learn
     if flags.model in ("cnn", "tbinet"):
         window = flags.window or parts[0].length
         WindowRange(parts[0].length, window, flags.max_shift)  # before Keras's seconds
@@ -161,10 +161,18 @@ def run(flags: absl_flags.FlagValues) -> None:
 
             devices.join(host, flags.coordinator)  # before anything is computed
     shared.load_keras()
+    shared.import_modules(flags)
     from tfbs_shift.backend import devices
 
     with devices.distributed(flags.distribute):
         _train(flags, settings, out, parts)
+
+
+def _task_of(examples: Examples) -> str:
+    """What the paper's network is to predict, by its labels."""
+    if examples.labelled().dtype.kind == "f":
+        return "values"
+    return "classes" if examples.label_names is None else "labels"
 
 
 _SETTINGS = [field.name for field in dataclasses.fields(Settings) if field.name != "monitor"]
@@ -184,12 +192,13 @@ def _train(
     from tfbs_shift.training import runs
 
     keras.utils.set_random_seed(flags.seed)
-    values = parts[0].labels.shape[1]
+    width = parts[0].labelled().shape[1]
     window = flags.window or parts[0].length
     if flags.model == "cnn":
-        model = models.cnn(window, classes=values, regularized=flags.regularize)
+        task = flags.task or _task_of(parts[0])
+        model = models.cnn(window, classes=width, regularized=flags.regularize, task=task)
     elif flags.model == "tbinet":
-        model = models.tbinet(window, labels=values)
+        model = models.tbinet(window, labels=width)
     else:
         model = models.load(flags.model)
     lines = provenance(*parts)

@@ -71,8 +71,8 @@ def batches(
             yield tuple(column[rows] for column in columns)
         return
     block = block_rows(columns)
-    width = sum(math.prod(column.shape[1:]) for column in columns)
-    per_pool = max(1, (pool_rows or POOL_BYTES // width) // block)
+    row_bytes = sum(math.prod(column.shape[1:]) * column.dtype.itemsize for column in columns)
+    per_pool = max(1, (pool_rows or POOL_BYTES // row_bytes) // block)
     blocks = np.arange(math.ceil(len(columns[0]) / block))
     if shuffle:
         order.shuffle(blocks)

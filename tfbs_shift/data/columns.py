@@ -28,13 +28,13 @@ class Scratch(threading.local):
 
 
 class FileColumn(abc.ABC):
-    """``uint8`` (N, width), read from a file when sliced.
+    """``uint8`` or another ``dtype``, (N, width), read from a file when sliced.
 
     ``column[rows]`` takes a slice, an index, indices in any order, or a mask, and returns an array;
     ``np.asarray(column)`` reads all of it.
     """
 
-    dtype = np.dtype(np.uint8)
+    dtype: np.dtype = np.dtype(np.uint8)
     ndim = 2
     shape: tuple[int, int]
     block: int = 1
@@ -42,7 +42,7 @@ class FileColumn(abc.ABC):
 
     @abc.abstractmethod
     def read(self, begin: int, end: int) -> np.ndarray:
-        """Rows begin..end, 0 <= begin < end <= N, as ``uint8`` (end - begin, width)."""
+        """Rows begin..end, 0 <= begin < end <= N, as ``dtype`` (end - begin, width)."""
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -50,11 +50,13 @@ class FileColumn(abc.ABC):
     def __getitem__(self, rows: Any) -> np.ndarray:
         if isinstance(rows, slice) and rows.step in (None, 1):
             begin, end, _ = rows.indices(len(self))
-            return self.read(begin, end) if begin < end else np.zeros((0, self.shape[1]), np.uint8)
+            return (
+                self.read(begin, end) if begin < end else np.zeros((0, self.shape[1]), self.dtype)
+            )
         rows = np.arange(len(self))[rows]
         if not rows.ndim:
             return self.read(int(rows), int(rows) + 1)[0]
-        values = np.empty((len(rows), self.shape[1]), np.uint8)
+        values = np.empty((len(rows), self.shape[1]), self.dtype)
         order = np.argsort(rows, kind="stable")
         for places in np.split(order, np.flatnonzero(np.diff(rows[order]) > _GAP) + 1):
             if len(places):
@@ -77,6 +79,7 @@ class Selection(FileColumn):
     def __init__(self, column: FileColumn, rows: np.ndarray):
         self.column = column
         self.rows = rows
+        self.dtype = column.dtype
         self.shape = (len(rows), column.shape[1])
         self.block = column.block
 

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,12 +40,13 @@ class Intervals(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Sequences of one length with their labels.
+    """Sequences of one length, with their labels where they have any.
 
     Args:
         codes: ``uint8`` (N, W), 0..3 = A, C, G, T and 4 = unknown; an array, or a column of a file
             that is read when it is sliced.
-        labels: ``uint8`` (N, K), likewise. For bound/unbound data K = 2 and column 1 is "bound".
+        labels: ``uint8`` (N, K), zeros and ones, or ``float32`` (N, K), numbers; likewise. For
+            bound/unbound data K = 2 and column 1 is "bound". None: nothing is known of them.
         intervals: genome coordinates, or None where the file has none. A shuffled negative bears
             the coordinates of the sequence it was made from.
         names: str (N,), the identifiers in the file, or None where it has none.
@@ -55,16 +56,18 @@ class Examples:
             where there are none.
         strand: str (N,), "-" where the sequence is the reverse complement of its interval, else
             "+"; None: "+" everywhere.
+        notes: what a reader found and was not told, a line each, for people.
     """
 
     codes: Column
-    labels: Column
+    labels: Column | None
     intervals: Intervals | None = None
     names: np.ndarray | None = None
     source: str = ""
     label_names: Sequence[str] | None = None
     strand: np.ndarray | None = None
     summits: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         columns = [self.labels, self.names, self.strand, self.summits, *(self.intervals or ())]
@@ -85,9 +88,19 @@ class Examples:
         return sequences.one_hot(np.asarray(self.codes))
 
     @cached_property
-    def y(self) -> np.ndarray:
-        """``uint8`` (N, K): the labels, read from their file on first use, N K bytes."""
-        return np.asarray(self.labels)
+    def y(self) -> np.ndarray | None:
+        """(N, K): the labels, read from their file on first use, N K bytes or 4 N K; or None."""
+        return None if self.labels is None else np.asarray(self.labels)
+
+    def labelled(self) -> Column:
+        """The labels, for what cannot do without.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.labels is None:
+            raise InputError(f"{self.source}: has no labels, which are needed here")
+        return self.labels
 
     def one_hot(self, alphabet: str = sequences.ACGT) -> OneHot:
         """``uint8`` (N, W, 4), made as it is sliced; for ``scan`` and ``evaluate`` at any size."""
@@ -100,15 +113,14 @@ class Examples:
 
     def rows(self, rows: Any) -> Examples:
         """Some of the examples, in the order of ``rows`` (a slice, indices or a mask)."""
-        return Examples(
-            rows_of(self.codes, rows),
-            rows_of(self.labels, rows),
-            None if self.intervals is None else self.intervals.rows(rows),
-            None if self.names is None else self.names[rows],
-            self.source,
-            self.label_names,
-            None if self.strand is None else self.strand[rows],
-            None if self.summits is None else self.summits[rows],
+        return replace(
+            self,
+            codes=rows_of(self.codes, rows),
+            labels=None if self.labels is None else rows_of(self.labels, rows),
+            intervals=None if self.intervals is None else self.intervals.rows(rows),
+            names=None if self.names is None else self.names[rows],
+            strand=None if self.strand is None else self.strand[rows],
+            summits=None if self.summits is None else self.summits[rows],
         )
 
     def paired_strands(self, *, rows: int | None = None) -> bool:
@@ -121,7 +133,14 @@ class Examples:
         if odd or not half:
             return False
         step = 1 if rows is None else max(1, half // rows)
-        return sequences.first_unpaired(self.codes, self.labels, step=step) is None
+        labels = np.zeros(len(self), np.uint8) if self.labels is None else self.labels
+        return sequences.first_unpaired(self.codes, labels, step=step) is None
+
+    def two_classes(self) -> bool:
+        """Whether labels are one-hot (N, 2) without names, column 1 being "bound"."""
+        if self.labels is None or self.labels.shape[1] != 2 or self.label_names is not None:
+            return False
+        return bool((np.sort(self.labels[:]) == [0, 1]).all())
 
     def negatives(self) -> str | None:
         """What class 0 of two is: "shuffled" from class 1, or "genomic"; None where not known.
@@ -129,7 +148,7 @@ class Examples:
         A dinucleotide shuffle has exactly the counts of its original. Where sets were split at
         random not every original is here; but of unrelated sequences hardly any two agree.
         """
-        if self.labels.shape[1] != 2 or self.in_file or self.length < 20:
+        if self.in_file or self.length < 20 or not self.two_classes():
             return None
         codes = np.asarray(self.codes).astype(np.int64)
         pairs = 5 * codes[:, :-1] + codes[:, 1:]
@@ -150,7 +169,9 @@ class Examples:
             count = len(self)
             rows = np.unique(np.append(np.arange(min(_FEW, count)), np.arange(count)[-_FEW:]))
             what = f"sha256 of the first and last {_FEW}"
-        digest = hashlib.sha256(self.codes[rows].tobytes() + self.labels[rows].tobytes())
+        digest = hashlib.sha256(self.codes[rows].tobytes())
+        if self.labels is not None:
+            digest.update(self.labels[rows].tobytes())
         return f"{what} {digest.hexdigest()[:16]}"
 
     def described(self) -> dict[str, Any]:
@@ -182,10 +203,13 @@ class Examples:
             alphabet: order of the channels, as the model reads them (``models.alphabet``).
             shard: (i, n): only part i of n disjoint parts, for several workers; with ``shuffle``
                 all must have the same seed.
+
+        Raises:
+            InputError: there are no labels.
         """
         from tfbs_shift.backend import computing
 
-        columns = (self.codes, self.labels)
+        columns = (self.codes, self.labelled())
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         epochs = itertools.count()

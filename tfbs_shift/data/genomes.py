@@ -13,7 +13,7 @@ import pyfaidx
 
 from tfbs_shift import sequences
 from tfbs_shift.data.examples import Examples, Intervals
-from tfbs_shift.data.readers import text_lines
+from tfbs_shift.data.parsing import UNLABELLED, all_bound, labels_of, text_lines
 from tfbs_shift.errors import InputError
 
 _PIECE = 2**22
@@ -105,21 +105,35 @@ class BedRow(NamedTuple):
     """"+" or "-"; "+" where the file does not say"""
     summit: int | None
     """position in the chromosome, of a narrowPeak that has one"""
+    label: str
+    """what stands in the column of labels; "" where there is none"""
 
 
-def read_bed(path: Path) -> list[BedRow]:
+_LABELS = {"score": 5, "signalvalue": 7, "pvalue": 8, "qvalue": 9}
+"""Columns from 1: BED's own score, and those of narrowPeak."""
+
+
+def read_bed(path: Path, label_column: str | None = None) -> list[BedRow]:
     """The intervals of a BED file, plain or gzipped; 0-based half-open.
 
     A file with ten columns is a narrowPeak, whose tenth is the summit relative to the start, or -1.
+    Where a line has tabs, these part its columns, else any white space.
+
+    Args:
+        path: the file.
+        label_column: a column's number from 1, or score, or, of a narrowPeak, signalValue, pValue
+            or qValue; None: no labels.
 
     Raises:
-        InputError: a line that is no interval (named).
+        InputError: a line that is no interval or lacks the column (named), or no such column.
     """
     rows = []
     for number, line in text_lines(path):
-        fields = line.split()
-        if not fields or fields[0] in ("track", "browser") or line.startswith("#"):
+        if not line.strip() or line.split()[0] in ("track", "browser") or line.startswith("#"):
             continue
+        fields = line.split()
+        if line.count("\t") > 1:  # names may have blanks
+            fields = [field.strip() for field in line.strip().split("\t")]
         try:
             chrom, start, end = fields[0], int(fields[1]), int(fields[2])
             summit = int(fields[9]) if len(fields) == 10 else -1
@@ -136,36 +150,98 @@ def read_bed(path: Path) -> list[BedRow]:
         name = fields[3] if len(fields) > 3 else "."
         strand = "-" if len(fields) > 5 and fields[5] == "-" else "+"
         summit_at = start + summit if summit >= 0 else None
-        rows.append(BedRow(number, chrom, start, end, name, strand, summit_at))
+        label = "" if label_column is None else _label(path, number, fields, label_column)
+        rows.append(BedRow(number, chrom, start, end, name, strand, summit_at, label))
     if not rows:
         raise InputError(f"{path}: no intervals in it")
     return rows
 
 
+def _label(path: Path, line: int, fields: list[str], label_column: str) -> str:
+    """What stands in the column of labels."""
+    named = _LABELS.get(label_column.lower())
+    column = named or (int(label_column) if label_column.isdecimal() else 0)
+    if not column:
+        raise InputError(
+            f"{path}: label_column {label_column!r}: want a column's number from 1, or score, or, "
+            "of a narrowPeak, signalValue, pValue or qValue"
+        )
+    if column > len(fields) or (named and named > 5 and len(fields) != 10):
+        wanted = "the 10 columns of a narrowPeak" if named and named > 5 else f"{column} or more"
+        raise InputError(
+            f"{path}: line {line}: {len(fields)} columns, but label_column {label_column} wants "
+            f"{wanted}"
+        )
+    return fields[column - 1]
+
+
 def read_windows(
-    beds: Sequence[Path], fasta: Path, *, length: int | None = None, flank: int = 0
+    beds: Sequence[Path],
+    fasta: Path,
+    *,
+    length: int | None = None,
+    flank: int = 0,
+    label_column: str | None = None,
+    bound: bool = False,
 ) -> Examples:
     """Windows of a genome around the intervals of BED files.
 
     Args:
-        beds: one file, whose intervals are bound (class 1); or two, bound and unbound.
+        beds: one file, with no or other labels; or two, bound (class 1) and unbound.
         fasta: the genome.
         length: bp around the summit of each interval, or its middle where it has none: for even
             lengths that base is the first of the right half. None: the interval as it is, which
             then must be of one length.
         flank: bp added on either side. N where a chromosome ends.
+        label_column: of one file, what its labels are, as for :func:`read_bed`. None: it has none.
+        bound: all intervals of one file are class 1 of two.
 
     Returns:
         Sequences of ``length + 2 * flank`` bp; those of strand "-" reverse-complemented. With
         summits, if every interval has one.
 
     Raises:
-        InputError: a mistake in a file (named with its line), or intervals of several lengths.
+        InputError: a mistake in a file (named with its line), intervals of several lengths, or two
+            of what says what the labels are.
     """
     if flank < 0 or (length is not None and length < 1):
         raise InputError(f"length {length}, flank {flank}: want 1 bp or more, and 0 or more")
+    said = len(beds) > 1, label_column is not None, bound
+    if sum(said) > 1:
+        raise InputError(
+            f"{', '.join(map(str, beds))}: what are the labels? want one of two files (bound and "
+            "unbound), label_column (--label_column), and bound (--bound)"
+        )
     genome = Genome(fasta)
-    rows = [(path, row) for path in beds for row in read_bed(path)]
+    rows = [(path, row) for path in beds for row in read_bed(path, label_column)]
+    labels = _labels(rows, beds, label_column, bound)
+    codes, starts = _cut(genome, rows, length, flank)
+    strand = np.array([row.strand for _, row in rows])
+    reverse = strand == "-"
+    codes[reverse] = sequences.reverse_complement_codes(codes[reverse])
+    names = np.array([row.name for _, row in rows])
+    summits = None
+    if all(row.summit is not None for _, row in rows):
+        summits = np.array([row.summit for _, row in rows], np.int64) - starts
+        summits[reverse] = codes.shape[1] - 1 - summits[reverse]
+    chrom = np.array([row.chrom for _, row in rows])
+    return Examples(
+        codes,
+        labels,
+        Intervals(chrom, starts, starts + codes.shape[1]),
+        names if len(np.unique(names)) == len(names) else None,
+        ",".join(map(str, [*beds, fasta])),
+        [label_column] if label_column and labels.shape[1] == 1 else None,
+        strand=strand,
+        summits=summits,
+        notes=() if labels is not None else (f"{beds[0].name}: {UNLABELLED}",),
+    )
+
+
+def _cut(
+    genome: Genome, rows: Sequence[tuple[Path, BedRow]], length: int | None, flank: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes ``uint8`` (N, W) on the forward strand, and starts ``int64`` (N,), of the windows."""
     width = length or rows[0][1].end - rows[0][1].start
     codes = np.empty((len(rows), width + 2 * flank), np.uint8)
     starts = np.empty(len(rows), np.int64)
@@ -182,22 +258,19 @@ def read_windows(
             codes[i] = genome.codes(row.chrom, start - flank, start + width + flank)
         except InputError as error:
             raise InputError(f"{path}: line {row.line}: {error}") from error
-    strand = np.array([row.strand for _, row in rows])
-    reverse = strand == "-"
-    codes[reverse] = sequences.reverse_complement_codes(codes[reverse])
-    names = np.array([row.name for _, row in rows])
-    summits = None
-    if all(row.summit is not None for _, row in rows):
-        summits = np.array([row.summit for _, row in rows], np.int64) - starts
-        summits[reverse] = codes.shape[1] - 1 - summits[reverse]
-    bound = np.array([path == beds[0] for path, _ in rows])
-    chrom = np.array([row.chrom for _, row in rows])
-    return Examples(
-        codes,
-        np.eye(2, dtype=np.uint8)[bound.astype(int)],
-        Intervals(chrom, starts, starts + codes.shape[1]),
-        names if len(np.unique(names)) == len(names) else None,
-        ",".join(map(str, [*beds, fasta])),
-        strand=strand,
-        summits=summits,
-    )
+    return codes, starts
+
+
+def _labels(
+    rows: Sequence[tuple[Path, BedRow]],
+    beds: Sequence[Path],
+    label_column: str | None,
+    bound: bool,
+) -> np.ndarray | None:
+    """Labels of intervals, by the one of three things that says what they are."""
+    if label_column is not None:
+        places = [(path, row.line) for path, row in rows]
+        return labels_of([[row.label] for _, row in rows], places)
+    if len(beds) > 1:
+        return np.eye(2, dtype=np.uint8)[[int(path == beds[0]) for path, _ in rows]]
+    return all_bound(len(rows)) if bound else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfbs_shift.data import deepsea, genomes, readers, stored
+from tfbs_shift.data import deepsea, genomes, readers, stored, tables
 from tfbs_shift.data.examples import Examples
 from tfbs_shift.errors import InputError
 
@@ -21,7 +21,7 @@ _BED = (".bed", ".narrowpeak")
 _FASTA = (".fa", ".fasta", ".fna", ".bgz")
 _READERS = (
     ((".data",), readers.read_zeng),
-    (_CSV, readers.read_csv),
+    (_CSV, tables.read_csv),
     ((".h5",), stored.read_stored),
     ((".mat",), deepsea.read_mat),
 )
@@ -29,11 +29,14 @@ _OPTIONS = {
     "labels": "DeepSEA's files",
     "length": "BED files with a genome",
     "flank": "BED files with a genome",
+    "sequence_column": "tables (CSV, TSV)",
+    "label_column": "tables (CSV, TSV) and one BED file with a genome",
+    "bound": "what has no labels (one FASTA, one BED file with a genome, a CSV or TSV)",
 }
 _STEMS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
 _FORMS = (
     "a Zeng folder (train.data, test.data), a folder of train/dev/test .csv, an .npz or a folder "
-    "with one, a .csv with sequence,label, a FASTA pair bound.fa,unbound.fa, BED files and a "
+    "with one, a .csv with sequence,label, a FASTA or a pair bound.fa,unbound.fa, BED files and a "
     "genome (bound.bed,unbound.bed,hg19.fa), or DeepSEA's .mat files"
 )
 
@@ -45,8 +48,11 @@ def load(
     labels: str | Sequence[int] | None = None,
     length: int | None = None,
     flank: int | None = None,
+    sequence_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
+    bound: bool = False,
 ) -> Examples:
-    """Labelled sequences from any of the forms people keep them in.
+    """Sequences, mostly labelled, from any of the forms people keep them in.
 
     ============================================  =========================  ====================
     ``path``                                      training examples          test examples
@@ -56,10 +62,11 @@ def load(
     folder of CSV files                           ``train.csv[.gz]``         ``test.csv[.gz]``
     one ``.csv``/``.tsv``/``.data`` file          the file                   the file
     FASTA pair, "bound.fa,unbound.fa" or a tuple  the pair                   the pair
+    one FASTA                                     the file, without labels   the file
     DeepSEA folder                                ``train.mat``              ``test.mat``
     folder of ``.h5`` that ``extend`` wrote       ``train.h5``               ``test.h5``
     one ``.mat`` or ``.h5`` file                  the file                   the file
-    BED and genome, "peaks.bed,hg19.fa"           all intervals, as bound    all intervals
+    BED and genome, "peaks.bed,hg19.fa"           all, without labels        all intervals
     "bound.bed,unbound.bed,hg19.fa"               all intervals              all intervals
     ============================================  =========================  ====================
 
@@ -68,6 +75,10 @@ def load(
     scikit-learn's ``train_test_split(test_size=0.1, random_state=9)``. A single file is no
     held-out data: its "test" is all of it, for a model that was trained on something else. Of
     DeepSEA's files nothing is held out but ``valid.mat``; their rows are read when they are used.
+
+    Labels in text that are all 0 or 1 are two classes, ``uint8`` one-hot (N, 2); else they are
+    numbers, ``float32`` (N, 1). Several columns are (N, K), ``uint8`` if all are 0 or 1. What was
+    found and not given is told in ``notes``.
 
     Args:
         path: what to read; text files may be gzipped.
@@ -78,9 +89,17 @@ def load(
         length: of BED files, the bp to take around each summit (narrowPeak) or middle; None: the
             intervals as they are.
         flank: of BED files, bp added on either side; None: 0.
+        sequence_column: of CSV and TSV files, the name of the column of sequences; None: sequence,
+            else seq, sequences or dna, else the only one that begins with 8 letters of DNA or more.
+        label_column: of CSV and TSV files, the column of labels, or several, behind commas or as a
+            sequence; "": no labels; None: label, else labels, target or y, else the only other
+            column of numbers, else no labels. Of one BED file, the number of a column from 1, or
+            score, or, of a narrowPeak, signalValue, pValue or qValue; None: no labels.
+        bound: of a file without labels, call all examples class 1 of two.
 
     Raises:
-        InputError: nothing known is there, or a file has a mistake (named with its line).
+        InputError: nothing known is there, a file has a mistake (named with its line), a column is
+            missing or could be several, or the kind of file has no such choice.
     """
     if split not in SPLITS:
         raise InputError(f"split {split!r}: want one of {', '.join(SPLITS)}")
@@ -89,7 +108,10 @@ def load(
     part = split if held_out else "train"
     if part not in parts:
         raise InputError(f"{path}: no {part} set in it, only {', '.join(parts)}")
-    examples = _read(parts[part], path, labels=labels, length=length, flank=flank)
+    examples = _read(
+        parts[part], path, labels=labels, length=length, flank=flank,
+        sequence_column=sequence_column, label_column=label_column, bound=bound or None,
+    )  # fmt: skip
     if held_out:
         return examples
     if examples.in_file:  # a random tenth of a file that is read in order would be read in pieces
@@ -129,7 +151,7 @@ def _file(path: Path) -> dict[str, Callable[..., Examples]]:
             f"{path}: a BED has no sequences: give the genome, too, {path.name},hg19.fa"
         )
     if suffix in _FASTA:
-        raise InputError(f"{path}: a FASTA has no labels: give a pair, bound.fa,unbound.fa")
+        return _one_file(partial(readers.read_fasta, path))
     for kinds, read in _READERS:
         if suffix in kinds:
             return _one_file(partial(read, path))
@@ -172,7 +194,7 @@ def _several(paths: list[Path]) -> dict[str, Callable[..., Examples]]:
             f"{', '.join(map(str, paths))}: want two FASTA files, bound,unbound, or BED files and "
             "a genome"
         )
-    return _one_file(lambda: readers.read_fasta_pair(*paths))
+    return _one_file(partial(readers.read_fasta_pair, *paths))
 
 
 def _one_file(read: Callable[[], Examples]) -> dict[str, Callable[..., Examples]]:

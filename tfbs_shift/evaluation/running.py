@@ -21,6 +21,7 @@ from tfbs_shift.files import GrowingRows, Workspace, forget, rows_done
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.scanning.scans import ShiftScan
 from tfbs_shift.strategies import ShiftStrategy
+from tfbs_shift.tasks import Unlabelled
 from tfbs_shift.tasks.base import Columns
 from tfbs_shift.tasks.losses import name_of
 from tfbs_shift.windows import nearest
@@ -376,11 +377,20 @@ def _record(
 def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     """What tells this evaluation from another: model, examples (some of many), starts."""
     judged = (job.judged.output, [name_of(one.loss) for one in job.judged.loss.losses])
-    known = (job.task, judged, job.windows, list(choices.strategies), tuple(job.x.shape), about)
+    known = (
+        job.task.asked(),
+        judged,
+        job.windows,
+        list(choices.strategies),
+        tuple(job.x.shape),
+        about,
+    )
     digest = hashlib.sha256(repr(known).encode())
     ends = [np.asarray(job.x[rows]) for rows in (slice(0, 1000), slice(-1000, None))]
     allowed = [] if job.allowed is None else [job.allowed]
     labels = [job.y[begin : begin + _ROWS] for begin in range(0, len(job.y), _ROWS)]
+    if isinstance(job.task, Unlabelled):
+        labels = []  # the model's own predictions, which a GPU may round differently each time
     for array in (*job.predictor.state(), *ends, *allowed, *labels, *choices.drawn.values()):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

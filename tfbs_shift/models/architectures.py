@@ -33,7 +33,13 @@ class ActivityL1(regularizers.Regularizer):
         return {"l1": self.l1}
 
 
-def cnn(window: int | None, *, classes: int = 2, regularized: bool = True) -> keras.Model:
+_HEADS = {"classes": "softmax", "labels": "sigmoid", "values": "linear"}
+"""Activation of the last layer, by what it predicts."""
+
+
+def cnn(
+    window: int | None, *, classes: int = 2, regularized: bool = True, task: str = "classes"
+) -> keras.Model:
     """The two-layer CNN of Pap & Megyeri 2022 (section 3.2 and PROTOCOL of its code).
 
     Conv1D(256, 24) - ReLU - Conv1D(64, 12) - ReLU - global max pooling - Dense(500, ReLU) -
@@ -42,25 +48,34 @@ def cnn(window: int | None, *, classes: int = 2, regularized: bool = True) -> ke
 
     Args:
         window: bases the model reads, L; None leaves the length free.
-        classes: width of the softmax; 2 in the paper, class 1 = bound.
+        classes: width of the softmax, or how many labels or values; 2 in the paper, class 1 =
+            bound.
         regularized: L1 5e-5 on the activity (per example) and L2 5e-4 on the kernel of both
             convolutions, before the ReLU, and the dropout. The rows marked * in Table 1 have none
             of the three.
+        task: what is predicted: "classes" (the paper's softmax), "labels" (sigmoids), "values"
+            (numbers, no activation).
 
     Returns:
         A model (B, window, 4) -> (B, classes), channels A, C, G, T, not compiled.
 
     Raises:
-        InputError: ``window`` or ``classes`` is out of range.
+        InputError: ``window`` or ``classes`` is out of range, an unknown task.
 
     >>> cnn(90).input_shape, cnn(90).output_shape
     ((None, 90, 4), (None, 2))
     """
     if window is not None and window < 1:
         raise InputError(f"window {window}: must be at least 1 bp")
-    if classes < 2:
-        raise InputError(f"classes {classes}: a softmax needs at least 2")
-    return cnn_of_sizes(window, (24, 12), (256, 64), 500, classes, regularized)
+    if task not in _HEADS:
+        raise InputError(f"task {task!r}: want one of {', '.join(_HEADS)}")
+    if classes < (2 if task == "classes" else 1):
+        raise InputError(
+            f"classes {classes}: a softmax needs at least 2"
+            if task == "classes"
+            else f"classes {classes}: how many {task}? Want at least 1"
+        )
+    return cnn_of_sizes(window, (24, 12), (256, 64), 500, classes, regularized, task)
 
 
 def cnn_of_sizes(
@@ -70,6 +85,7 @@ def cnn_of_sizes(
     hidden: int,
     classes: int,
     regularized: bool,
+    task: str = "classes",
 ) -> keras.Model:
     """:func:`cnn` with kernels, filters and hidden units of other sizes, as files may have."""
     x = sequence = keras.Input((window, 4), name="sequence")
@@ -87,7 +103,8 @@ def cnn_of_sizes(
     x = layers.Dense(hidden, activation="relu", name="hidden")(x)
     if regularized:
         x = layers.Dropout(0.5)(x)
-    return keras.Model(sequence, layers.Dense(classes, "softmax", name="classes")(x), name="cnn")
+    x = layers.Dense(classes, _HEADS[task], name=task)(x)
+    return keras.Model(sequence, x, name="cnn")
 
 
 def tbinet(window: int = 1000, *, labels: int = 690) -> keras.Model:

@@ -27,6 +27,17 @@ _TBINET = [
 ]
 _CNN = ["Conv", "ReLU", "Conv", "ReLU", "GlobalMaxPooling", "Dense", "Dropout", "Dense"]
 # fmt: on
+_TBINET_SETTINGS = {
+    "activation": ["relu", "linear", "softmax", "linear", "relu", "linear", "sigmoid"],
+    "recurrent_activation": ["hard_sigmoid"],
+    "pool_size": [13],
+    "padding": ["valid", "valid"],
+}
+_CNN_SETTINGS = {
+    "activation": ["linear", "linear", "relu", "softmax"],
+    "padding": ["same", "same"],
+}
+_PLAIN = {"strides": 1, "dilation_rate": 1, "use_bias": True}  # of the convolutions of both
 _POOL = 13
 _OLD_NAMES = {
     "InputLayer": "input",
@@ -74,6 +85,8 @@ def load_original(path: Path, backend: str | None = None) -> keras.Model:
         model, arrays = _cnn(file, path)
     else:
         shapes = ", ".join(str(array.shape) for array in file.arrays)
+        if len(shapes) > 150:
+            shapes = f"{shapes[:150]}... ({len(ranks)} arrays)"
         raise InputError(f"{path}: neither TBiNet nor the paper's CNN; its arrays are {shapes}")
     wanted = [tuple(weight.shape) for weight in model.weights]
     if wanted != [array.shape for array in arrays]:
@@ -112,6 +125,11 @@ def save_original(model: keras.Model, path: Path, backend: str = "tensorflow") -
     if kinds != tbinet:
         if cnn != [kind for kind in _CNN if kind != "Dropout"]:
             raise InputError(f"model {model.name!r}: neither TBiNet nor the paper's CNN")
+        if layers[-1].activation is not keras.activations.softmax:
+            raise InputError(
+                f"model {model.name!r}: predicts {layers[-1].name}, and the original's code knows "
+                "classes alone"
+            )
         layers = layers[1:]  # theirs is a Sequential, which has no input layer
     tensorflow = backend == "tensorflow"
     counts: Counter[str] = Counter()
@@ -161,6 +179,44 @@ def keras_version(path: Path) -> int:
     except OSError as error:
         raise InputError(f"{path}: not a whole HDF5 file of Keras 2 weights ({error})") from error
     return int(version) if version.isdecimal() else 2
+
+
+def other_layers(path: Path) -> list[str] | None:
+    """Class names of the layers of a whole model that is neither of the two networks.
+
+    None where it is one of them, or where nothing says that it is another: then what
+    :func:`load_original` has to say of the file is right.
+    """
+    try:
+        with h5py.File(path, "r") as root:
+            config = json.loads(_text(root.attrs["model_config"]))["config"]
+        parts = config["layers"] if isinstance(config, dict) else config
+        parts = [part for part in parts if part["class_name"] != "InputLayer"]
+        kinds = [part["class_name"] for part in parts]
+        for expected, settings in ((_TBINET, _TBINET_SETTINGS), (_CNN, _CNN_SETTINGS)):
+            dropout = expected is _TBINET or "Dropout" in kinds
+            if _same_kinds(kinds, [name for name in expected if dropout or name != "Dropout"]):
+                return None if _has_settings(parts, settings) else kinds
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return kinds
+
+
+def _has_settings(parts: list[dict], expected: dict[str, list]) -> bool:
+    """Whether layers compute what those of a network do: the same classes can do otherwise."""
+    configs = [part["config"] for part in parts]
+    inner = [config["layer"]["config"] for config in configs if "layer" in config]  # the LSTM
+    for key, values in expected.items():
+        found = [config[key] for config in (*configs, *inner) if key in config]
+        found = found[: len(values)] if key == "activation" else list(np.ravel(found))
+        if found != values:
+            return False
+    convolutions = [part["config"] for part in parts if part["class_name"].startswith("Conv")]
+    return all(
+        (np.ravel(config.get(key, value)) == value).all()
+        for config in convolutions
+        for key, value in _PLAIN.items()
+    )
 
 
 def _tbinet(file: OriginalFile, path: Path) -> tuple[keras.Model, list[np.ndarray]]:
@@ -218,9 +274,13 @@ def _check_layers(file: OriginalFile, expected: Sequence[str], path: Path) -> No
     """The stated layers must be those of the network: other layers compute something else."""
     if file.layers is None:
         return
-    classes = [name.removesuffix("1D").removesuffix("2D") for name in file.layers]
-    if classes != [name.removesuffix("1D") for name in expected]:
+    if not _same_kinds(file.layers, expected):
         raise InputError(f"{path}: its layers are {', '.join(file.layers)}; want {list(expected)}")
+
+
+def _same_kinds(kinds: Sequence[str], expected: Sequence[str]) -> bool:
+    classes = [name.removesuffix("1D").removesuffix("2D") for name in kinds]
+    return classes == [name.removesuffix("1D") for name in expected]
 
 
 def _read(path: Path, backend: str | None) -> OriginalFile:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
+import types
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from tfbs_shift.errors import InputError
-from tfbs_shift.models.original import keras_version, load_original
+from tfbs_shift.models.legacy import NOT_KERAS, load_legacy, unregistered_loss, vetted_config
+from tfbs_shift.models.original import keras_version, load_original, other_layers
 
 
 def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
@@ -18,15 +23,18 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
 
     Code stored in the file (Lambda layers) is not run. Old files (``.h5``, ``.hdf5``) hold TBiNet
     or the paper's CNN as Keras 2 with Theano or tf.keras 2.x wrote them, whole models or weights
-    alone, see :func:`tfbs_shift.models.original.load_original`; a whole model that Keras 3 wrote in
-    this format is Keras's own to read.
+    alone, see :func:`tfbs_shift.models.original.load_original`; any other whole model is read by
+    Keras, one of Keras 2 as told in :func:`tfbs_shift.models.legacy.load_legacy`, not compiled. A
+    model that was compiled with what nobody has registered is read without its loss, with a
+    warning. Layers of a package of your own are found once its module is imported.
 
     Args:
         path: file or folder.
         backend: "theano" or "tensorflow", for an old file that does not say which wrote it.
 
     Raises:
-        InputError: nothing there, not a model that Keras can read, or weights that are not finite.
+        InputError: nothing there, not a model that Keras can read, code in it, or weights that are
+            not finite.
     """
     path = Path(path).expanduser()
     file = path / "model.keras" if path.is_dir() else path
@@ -34,35 +42,141 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
         missing = "no model.keras in this folder" if path.is_dir() else "no such file or folder"
         raise InputError(f"{path}: {missing}; want a .keras file or a folder written by train")
     if file.suffix in (".h5", ".hdf5"):
-        if keras_version(file) < 3:
-            return load_original(file, backend)
+        model = _from_hdf5(file, backend)
     elif file.suffix != ".keras":
         raise InputError(f"{file}: want a .keras file, or an old .h5 or .hdf5")
     elif not zipfile.is_zipfile(file):
         raise InputError(f"{file}: damaged, or no .keras file: it is no zip archive, as those are")
-    try:
-        with warnings.catch_warnings():
-            # The optimizer of a model that was saved untrained; nobody asks for its state here.
-            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-            model = keras.models.load_model(file)
-    except Exception as error:  # Keras raises whatever its parsers raise
-        reason = " ".join(str(error).split())
-        unknown = r"[Cc]ould not (?:locate|deserialize) (?:class|function) '([^']+)'"
-        custom = re.search(unknown, reason)
-        if custom is not None:
-            reason = (
-                f"{custom[1]} is not Keras's: register it "
-                "(keras.saving.register_keras_serializable) and audit the model from Python "
-                "(docs/own_model.md)"
-            )
-        elif "Lambda" in reason:
-            reason = (
-                "it has a Lambda layer, whose code is not run from a file: if you trust it, load "
-                "it in Python with safe_mode=False and audit it there (docs/own_model.md)"
-            )
-        raise InputError(f"{file}: Keras cannot read this model: {reason[:300]}") from error
+    else:
+        _refuse_keras2(file)
+        model = _by_keras(file)
     # Not left to the predictions: a maximum (ReLU, pooling) may swallow a NaN.
     for weight in model.weights:
         if not bool(keras.ops.all(keras.ops.isfinite(weight))):
             raise InputError(f"{file}: {weight.path} has weights that are no finite numbers")
     return model
+
+
+def find(name: str) -> Any:
+    """A model by its name: ``package.module:name``, or what :func:`load` reads.
+
+    Of a module, which is imported, it is the attribute of this name as it is: a model, or a
+    function of windows; nothing is called.
+
+    Raises:
+        InputError: as of :func:`load`; no such module or attribute, or a class.
+    """
+    module, colon, attribute = name.partition(":")
+    words = (*module.split("."), attribute)
+    if not colon or not all(map(str.isidentifier, words)) or Path(name).exists():
+        return load(name)
+    found = getattr(import_module(module), attribute, None)
+    if found is None:
+        raise InputError(f"{name}: module {module} has no {attribute}; want a model or a function")
+    if isinstance(found, type):
+        raise InputError(f"{name}: is a class; want a model made of it, or a function")
+    if not callable(found):
+        raise InputError(f"{name}: is of type {type(found).__name__}; want a model or a function")
+    return found
+
+
+def import_module(name: str) -> types.ModuleType:
+    """Imports a module, and lets Keras find its layers by the names of their classes.
+
+    Layers that a module registers itself are found anyway; others, as old packages have them, only
+    so. None of them hides one of Keras's of the same name.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{name}: cannot be imported ({reason[:200]})") from error
+    known = keras.saving.get_custom_objects()
+    for word, found in vars(module).items():
+        own = isinstance(found, type) and issubclass(found, keras.Layer)
+        if own and not found.__module__.startswith("keras.") and not hasattr(keras.layers, word):
+            known.setdefault(word, found)
+    return module
+
+
+def _from_hdf5(file: Path, backend: str | None) -> keras.Model:
+    if keras_version(file) >= 3:
+        vetted_config(file)
+        return _by_keras(file, unregistered_loss(file))
+    layers = other_layers(file)
+    if layers is None:
+        return load_original(file, backend)
+    try:
+        return load_legacy(file, backend)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{file}: ")
+        names = ", ".join(layers)
+        names = names if len(names) <= 60 else f"{names[:60]}..."
+        raise InputError(
+            f"{file}: neither TBiNet nor the paper's CNN (its layers are {names}): {reason}"
+        ) from error
+
+
+def _by_keras(file: Path, unknown: str | None = None) -> keras.Model:
+    """What Keras itself reads; without its loss where that is unknown, or cannot be read."""
+    if unknown is None:
+        try:
+            return _load_model(file, True)
+        except Exception as error:  # Keras raises whatever its parsers raise
+            custom = _CUSTOM.search(str(error))
+            unknown = "its loss or metrics" if custom is None else custom[1]
+    try:
+        model = _load_model(file, False)
+    except Exception as error:
+        raise InputError(f"{file}: Keras cannot read this model: {_reason(error)}") from error
+    warnings.warn(
+        f"{file}: was compiled with what Keras cannot read ({unknown[:100]}), and is loaded "
+        "without its loss and metrics: name the loss (loss=, --loss), or import what registers it "
+        "before (--import=MODULE in the shell)",
+        stacklevel=3,
+    )
+    return model
+
+
+def _load_model(file: Path, compiled: bool) -> keras.Model:
+    with warnings.catch_warnings():
+        # The optimizer of a model that was saved untrained; nobody asks for its state here.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+        return keras.models.load_model(file, compile=compiled)
+
+
+_CUSTOM = re.compile(
+    r"(?:[Cc]ould not (?:locate|deserialize) (?:class|function)|Unknown \w+:) '([^']+)'"
+)
+"""What Keras says of something that nobody has registered."""
+
+
+def _reason(error: Exception) -> str:
+    """Why Keras cannot read a model, and what would be right, in one short line."""
+    text = " ".join(str(error).split())
+    custom = _CUSTOM.search(text)
+    if custom is not None:
+        return f"{custom[1][:80]} {NOT_KERAS}"
+    if "Lambda" in text:
+        return (
+            "it has a Lambda layer, whose code is not run from a file: if you trust it, load it in "
+            "Python with safe_mode=False and audit it there (docs/own_model.md)"
+        )
+    return text[:200]
+
+
+def _refuse_keras2(file: Path) -> None:
+    """Refuses a ``.keras`` file of Keras 2, which Keras 3 reads wrongly or not at all."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return  # Keras says what is wrong with it
+    if version.startswith("2."):
+        raise InputError(
+            f"{file}: written by Keras {version} (tf.keras, tf_keras), which Keras 3 does not "
+            "read: save it there as .h5 (model.save('model.h5')) and give that"
+        )

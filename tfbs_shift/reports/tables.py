@@ -9,7 +9,6 @@ import numpy as np
 
 from tfbs_shift.data import Examples
 from tfbs_shift.evaluation import Robustness
-from tfbs_shift.evaluation.running import SUMMARIES
 from tfbs_shift.text import aligned
 from tfbs_shift.windows import nearest
 
@@ -19,6 +18,8 @@ Row = dict[str, Any]
 
 _OVER_STARTS = ("averaged_over_shifts", "mean_over_shifts")
 """Figures of all starts together that have metrics of their own."""
+_OF_ALL_STARTS = ("consistency", "wobble", "flipped", "reliability")
+"""Figures of all starts together that are one number, as far as a task has them."""
 
 
 def metrics(figures: Figures) -> list[str]:
@@ -68,7 +69,7 @@ def table(audits: Mapping[str, Figures]) -> list[list[str]]:
             rows.append(_row(audits, f"{named(metric)}, {_words(path[-1])}", (*path, metric)))
         if not number:
             rows.append(_row(audits, "right at every shift", ("right_at_every_shift",)))
-    rows += [_row(audits, name, (name,)) for name in SUMMARIES]
+    rows += [_row(audits, name, (name,)) for name in _OF_ALL_STARTS]
     return [row for row in rows if any(row[1:])]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfbs_shift.backend.computing import mapped
+from tfbs_shift.backend.computing import inference, mapped
 from tfbs_shift.backend.graph import graph
 from tfbs_shift.backend.precision import checked, computing_in, last_layers
+from tfbs_shift.models.inputs import fed
 from tfbs_shift.scanning.plans import ScanPlan
 from tfbs_shift.scanning.schedule import Schedule
 from tfbs_shift.scanning.units import Layout, SharedTensor, View
@@ -134,7 +135,8 @@ class ModelAtStarts:
             What is kept, float32 (B, n, F).
         """
         policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
-        with computing_in(self.model, policy, but=last_layers(self.model)):
+        in_policy = computing_in(self.model, policy, but=last_layers(self.model))
+        with in_policy, inference(self.model):
             prepared = [] if self._schedule is None else self._schedule.prepared_weights()
             columns = {"x": ops.cast(x, self.model.compute_dtype)}
             if starts is not None:
@@ -216,7 +218,7 @@ class ModelAtStarts:
         sequence = SharedTensor(self._sequence, dense)
         if self._schedule is None:
             return lambda view: keras.tree.flatten(
-                self.model(view.windows(sequence), training=False)
+                self.model(fed(self.model, view.windows(sequence)), training=False)
             )
         return self._schedule.share(sequence, prepared).predictions
 

@@ -75,7 +75,7 @@ class ScanJob:
             raise InputError(f"sequences {tuple(x.shape)}: want (N, length, channels), N above 0")
         model = predictor(model)
         windows = WindowRange(int(x.shape[1]), model.window(window), max_shift)
-        _check_inputs(model, x, windows)
+        _check_inputs(model, x)
         allowed = None if protect is None else windows.keeping(protect)
         if allowed is not None and len(allowed) != len(x):
             raise InputError(f"{len(x)} sequences, but {len(allowed)} protected spans")
@@ -209,12 +209,9 @@ def _picked(column: Any, rows: np.ndarray) -> np.ndarray:
     return np.asarray(column[first : int(rows[-1]) + 1])[rows - first]
 
 
-def _check_inputs(model: Predictor, x: Any, windows: WindowRange) -> None:
+def _check_inputs(model: Predictor, x: Any) -> None:
     if model.channels not in (None, x.shape[2]):
-        wrong = f"sequences {tuple(x.shape)}: the model reads {model.channels} channels"
-        if windows.window == x.shape[2]:
-            wrong += f": its input is (batch, {x.shape[2]}, {model.channels}), its axes swapped?"
-        raise InputError(wrong)
+        raise InputError(f"sequences {tuple(x.shape)}: the model reads {model.channels} channels")
     for i, arg in enumerate(model.args):
         if len(arg) != len(x):
             raise InputError(f"args[{i}]: {len(arg)} rows for {len(x)} sequences")

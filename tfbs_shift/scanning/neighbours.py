@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from keras import layers, ops
 
+from tfbs_shift.backend.computing import pads_means_with_copies
 from tfbs_shift.scanning.costs import Costs
 from tfbs_shift.scanning.rules import NotShared, Rule, check_channels_last
 from tfbs_shift.scanning.sliding import MAXIMUM, SUM, sliding
@@ -104,13 +105,15 @@ def pooling(layer: Any, x: Layout) -> Rule:
     """The rule for a maximum or mean of neighbours, of any width, stride and padding.
 
     Raises:
-        NotShared: it pools channels, or its padding reaches every position.
+        NotShared: it pools channels, its padding reaches every position, or counts in a mean.
     """
     check_channels_last(layer)
     (width,), (stride,) = layer.pool_size, layer.strides
     taps = Taps.of(x.units, width, stride, 1, layer.padding)
     layout = taps.output(x, x.channels)
     if type(layer) is layers.AveragePooling1D:
+        if pads_means_with_copies(taps.pad, taps.pad_right):
+            raise NotShared("its padding counts, with this backend")
         return _AveragePooling(layout, Costs(), layer, taps, x.units)
     return _MaxPooling(layout, Costs(), layer, taps)
 

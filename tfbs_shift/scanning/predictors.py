@@ -14,11 +14,17 @@ from keras import ops
 
 from tfbs_shift import sequences
 from tfbs_shift.backend import devices, torch_modules
+from tfbs_shift.backend.computing import inference
 from tfbs_shift.backend.graph import total_stride
-from tfbs_shift.backend.internals import loss_weights, output_activations, structure
+from tfbs_shift.backend.internals import (
+    beside_weights,
+    loss_weights,
+    output_activations,
+    structure,
+)
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
-from tfbs_shift.models.inputs import as_read, input_shape, input_window, laid_out
+from tfbs_shift.models.inputs import as_read, fed, input_shape, input_window, laid_out
 from tfbs_shift.scanning.engine import ModelAtStarts
 from tfbs_shift.scanning.plans import ScanPlan
 from tfbs_shift.scanning.predicting import EveryWindow, OnHost, Predictor, Request, Run
@@ -47,7 +53,9 @@ class KerasModel(Predictor):
         model = self.model
 
         def few() -> Any:
-            return model(ops.cast(windows, keras.config.floatx()), training=False)
+            x = ops.cast(windows, keras.config.floatx())
+            with inference(model):
+                return model(fed(model, x), training=False)
 
         try:
             predictions = model.output
@@ -70,9 +78,8 @@ class KerasModel(Predictor):
         _graphs_of(self.model)  # lets go of what was traced from another structure
         count, size = len(windows), _AT_ONCE * devices.replicas()
         padded = np.arange(math.ceil(count / size) * size) % count
-        predictions = self.model.predict(
-            windows[padded].astype(np.float32), batch_size=size, verbose=0
-        )
+        x = fed(self.model, windows[padded].astype(np.float32))
+        predictions = self.model.predict(x, batch_size=size, verbose=0)
         return [np.asarray(leaf[:count], np.float32) for leaf in keras.tree.flatten(predictions)]
 
     def at_starts(self, request: Request, judged: Judged) -> Run:
@@ -86,7 +93,7 @@ class KerasModel(Predictor):
         return self._model_at_starts(request).plan
 
     def state(self) -> Iterable[np.ndarray]:
-        return self.model.get_weights()
+        return [*self.model.get_weights(), *beside_weights(self.model)]
 
     def _model_at_starts(self, request: Request) -> ModelAtStarts:
         return ModelAtStarts(

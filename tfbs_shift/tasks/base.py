@@ -100,6 +100,10 @@ class Task(abc.ABC):
         """The task once the predictions at the centre, (N, K), are known."""
         return self
 
+    def asked(self) -> Task:
+        """The task as it was before the predictions at the centre were known."""
+        return self
+
     def unfit(self, predictions: np.ndarray) -> str:
         """What predictions (..., K) are that they should not be; "" if they may be judged."""
         return ""

@@ -72,6 +72,9 @@ class Unlabelled(Task):
         of = self.meaning.fitted(centre)
         return replace(self, of=of, deviations=tuple(deviations.tolist()))
 
+    def asked(self) -> Unlabelled:
+        return Unlabelled(self.width, of=self.meaning.asked())
+
     def labels(self, y: Any, count: int) -> np.ndarray:
         """The predictions at the centre, float32 (N, K)."""
         if np.shape(y) != (count, self.width):

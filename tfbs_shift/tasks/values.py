@@ -25,7 +25,8 @@ class Values(Task):
     mean over outputs, in the unit of the predictions, as the tolerance is.
 
     Attributes:
-        tolerance: of each output, (K,); of one number given, that; None: not known yet.
+        tolerance: of each output, (K,); None: not known yet.
+        relative: the tolerance is a tenth of the standard deviation of the centre's predictions.
     """
 
     name = "values"
@@ -38,6 +39,7 @@ class Values(Task):
     wants_centre = True
 
     tolerance: tuple[float, ...] | None = None
+    relative: bool = False
 
     def __post_init__(self):
         if self.tolerance is not None and not all(0 <= t < np.inf for t in self.tolerance):
@@ -73,7 +75,10 @@ class Values(Task):
         if self.tolerance is not None:
             return self
         spread = _TOLERATED * centre.std(axis=0, dtype=np.float64)
-        return replace(self, tolerance=tuple(spread.tolist()))
+        return replace(self, tolerance=tuple(spread.tolist()), relative=True)
+
+    def asked(self) -> Values:
+        return replace(self, tolerance=None, relative=False) if self.relative else self
 
     def labels(self, y: Any, count: int) -> np.ndarray:
         """Float32 (N, K), from numbers of that shape, or (N,) for one output."""
@@ -144,9 +149,15 @@ class Values(Task):
 
     def described(self) -> dict[str, Any]:
         tolerance = None if self.tolerance is None else list(self.tolerance)
-        return {"task": self.name, "outputs": self.width, "tolerance": tolerance}
+        return {
+            "task": self.name,
+            "outputs": self.width,
+            "tolerance": tolerance,
+            "tolerance_is_relative": self.relative,
+        }
 
     @classmethod
     def read(cls, figures: Mapping[str, Any]) -> Values:
         tolerance = figures.get("tolerance")
-        return cls(figures["outputs"], tolerance=None if tolerance is None else tuple(tolerance))
+        known = None if tolerance is None else tuple(tolerance)
+        return cls(figures["outputs"], tolerance=known, relative=figures["tolerance_is_relative"])

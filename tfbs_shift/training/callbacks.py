@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from tqdm.auto import tqdm
 
-from tfbs_shift.backend import devices
+from tfbs_shift.backend import computing, devices
 from tfbs_shift.backend.internals import make_variables
 from tfbs_shift.errors import Interrupted
 from tfbs_shift.files import replacing
@@ -229,6 +229,7 @@ class Resume(keras.callbacks.Callback):
             self._save()
         if step + 1 == len(self.feed):
             self.feed.end()
+        computing.seed_step(self.feed.seed, self.state.epoch, step)
 
     def on_epoch_end(self, epoch, logs=None):
         self.state.history.append({"epoch": epoch, **{k: float(v) for k, v in logs.items()}})

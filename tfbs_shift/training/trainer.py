@@ -17,7 +17,7 @@ from tfbs_shift.backend.internals import loss_weights
 from tfbs_shift.backend.precision import computing_in, last_layers
 from tfbs_shift.errors import InputError
 from tfbs_shift.models import alphabet
-from tfbs_shift.models.inputs import input_window
+from tfbs_shift.models.inputs import fed, input_window
 from tfbs_shift.scanning.engine import ModelAtStarts, windows_at
 from tfbs_shift.scanning.scans import crop
 from tfbs_shift.strategies import ShiftStrategy
@@ -114,7 +114,7 @@ class ShiftTrainer(keras.Model):
         windows = self._windows(x)
         if windows.slack:
             x = x[:, windows.centre : windows.centre + windows.window]
-        return self.model(self._one_hot(x), training=training)
+        return self.model(fed(self.model, self._one_hot(x)), training=training)
 
     def train_step(self, *args):
         """One step on the windows that the training strategy chooses.
@@ -166,7 +166,7 @@ class ShiftTrainer(keras.Model):
         if loss.losses and y is not None:
             labels = loss.of_outputs(outputs, y)
         elif count > 1:
-            raise InputError("the worst window is that of the highest loss: give one to compile")
+            raise InputError("the model has no loss: give one to compile")
         moving = loss.moving(outputs, labels, windows.slack) if labels else ()
 
         def worst(x: Tensor, candidates: Tensor, *labels: Tensor) -> Tensor:

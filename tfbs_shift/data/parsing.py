@@ -1,0 +1,180 @@
+"""What the readers of text files share: lines, and rows whose sequences, labels and names are
+checked, each mistake named with its line."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfbs_shift import sequences
+from tfbs_shift.data.examples import Examples, Intervals
+from tfbs_shift.errors import InputError
+
+Place = tuple[Path, int]
+"""A file, and a line number in it from 1."""
+
+Row = tuple[Path, int, str]
+"""A sequence and where it stands: file, line number from 1, letters."""
+
+UNLABELLED = "no labels; bound (--bound) would make every sequence class 1 of two"
+"""What is noted of a file that could have been called bound."""
+
+_COORDINATES = re.compile(r"([^:\s]+):(\d+)-(\d+)")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+def text_lines(path: Path) -> Iterable[tuple[int, str]]:
+    """(number from 1, line) of a text file, plain or gzipped whatever its name says."""
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+        opened = gzip.open if zipped else open
+        with opened(path, "rt", encoding="utf-8-sig") as file:  # spreadsheets write a mark first
+            yield from enumerate(file, start=1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: truncated or damaged gzip file ({error})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file ({error.reason})") from error
+
+
+def number(text: str) -> float | None:
+    """The number that a word is, as float32 holds it, or None: finite, with a decimal point."""
+    try:
+        value = float(text) if "_" not in text else np.nan  # Python's own 1_000
+    except ValueError:
+        return None
+    return value if abs(value) <= np.finfo(np.float32).max else None
+
+
+def labels_of(
+    texts: Sequence[Sequence[str]], places: Sequence[Place], columns: Sequence[str] | None = None
+) -> np.ndarray:
+    """Labels from words: classes where all are 0 or 1, else numbers.
+
+    Args:
+        texts: K words for each of N examples.
+        places: where each example stands.
+        columns: K names, for messages.
+
+    Returns:
+        One column: ``uint8`` one-hot (N, 2) where all are 0 or 1 (also 0.0 and 1.0), else
+        ``float32`` (N, 1). Several: ``uint8`` (N, K) where all are 0 or 1, else ``float32``.
+
+    Raises:
+        InputError: a word that is no finite number, with its line.
+    """
+    if not texts:
+        return np.zeros((0, 2), np.uint8)
+    numbers = [[number(text) for text in words] for words in texts]
+    binary = all(value in (0, 1, None) for values in numbers for value in values)
+    for (path, line), words, values in zip(places, texts, numbers, strict=True):
+        if None in values:
+            k = values.index(None)
+            where = (
+                f" in column {columns[k]!r}" if columns and columns[k].lower() != "label" else ""
+            )
+            wanted = _wanted(words[k], binary)
+            raise InputError(f"{path}: line {line}: label {short(words[k])!r}{where}: {wanted}")
+    if not binary:
+        return np.array(numbers, np.float32)
+    labels = np.array(numbers, np.uint8)
+    return np.eye(2, dtype=np.uint8)[labels[:, 0]] if labels.shape[1] == 1 else labels
+
+
+def _wanted(text: str, binary: bool) -> str:
+    """What would be right in place of a word that is no number."""
+    if _DECIMAL_COMMA.fullmatch(text):
+        return f"want a number with a decimal point: write {text.replace(',', '.')}"
+    return "want 1 (bound) or 0 (unbound), or another number" if binary else "want a number"
+
+
+def all_bound(count: int) -> np.ndarray:
+    """``uint8`` (count, 2): labels of examples that are all class 1 of two."""
+    return np.tile(np.array([[0, 1]], np.uint8), (count, 1))
+
+
+def examples_of(
+    source: str,
+    rows: Sequence[Row],
+    labels: np.ndarray | None,
+    names: Sequence[str] | None,
+    *,
+    label_names: Sequence[str] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Examples:
+    """The examples of text files, once their sequences have been checked.
+
+    Raises:
+        InputError: no rows, sequences of several lengths, or a letter that is no DNA.
+    """
+    if not rows:
+        raise InputError(f"{source}: no sequences in it")
+    first_path, first, sequence = rows[0]
+    length = len(sequence)
+    if not length:
+        raise InputError(f"{first_path}: line {first}: the sequence is empty")
+    for path, number, sequence in rows:
+        if len(sequence) != length:
+            place = f"line {first}" if path == first_path else f"line {first} of {first_path}"
+            raise InputError(
+                f"{path}: line {number}: {len(sequence)} bp, but {place} has {length}: "
+                "all sequences must have one length"
+            )
+    try:
+        codes = sequences.encode([sequence for _, _, sequence in rows])
+    except InputError:  # find the line, now that there is one to find
+        for path, number, sequence in rows:
+            try:
+                sequences.encode(sequence)
+            except InputError as error:
+                reason = str(error).partition(": ")[2]  # without its "sequence 1"
+                raise InputError(f"{path}: line {number}: {reason}") from error
+        raise
+    return Examples(
+        codes,
+        labels,
+        None if names is None else _intervals(names, length),
+        None if names is None else np.array(names),
+        source,
+        label_names,
+        notes=notes,
+    )
+
+
+def check_names(rows: Sequence[Row], names: Sequence[str]) -> None:
+    """Refuses a name that stands on two lines.
+
+    Raises:
+        InputError: naming both.
+    """
+    seen: dict[str, int] = {}
+    for (path, number, _), name in zip(rows, names, strict=True):
+        earlier = seen.setdefault(name, number)
+        if earlier != number:
+            raise InputError(
+                f"{path}: line {number}: the name {name!r} stands on line {earlier}, too"
+            )
+
+
+def _intervals(names: Sequence[str], length: int) -> Intervals | None:
+    """Coordinates from the names, or None if any name has none that fits the length."""
+    matches = [match for match in map(_COORDINATES.match, names) if match]
+    if len(matches) < len(names):
+        return None
+    chrom = np.array([match[1] for match in matches])
+    start, end = (np.array([int(match[i]) for match in matches], np.int64) for i in (2, 3))
+    one_based = end - start + 1 == length  # inclusive ends
+    if not (one_based | (end - start == length)).all():
+        return None
+    return Intervals(chrom, start - one_based, end)
+
+
+def short(text: str, length: int = 40) -> str:
+    """A text for a message: its beginning, if it is long."""
+    text = text.strip()
+    return text if len(text) <= length else f"{text[: length - 3]}..."
