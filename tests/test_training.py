@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers, ops
 
 from tfbs_shift import (
     InputError,
@@ -440,3 +441,22 @@ def test_what_does_not_fit(batch):
     bare.compile("sgd")
     with pytest.raises(InputError, match="no loss: give one to compile"):
         bare.fit(x, y, verbose=0)
+
+
+def log_error(y, p):
+    return ops.sum((ops.log(p + 1) - y) ** 2, axis=1)
+
+
+def test_a_loss_of_logarithms_is_computed_as_written(rng):
+    """TensorFlow 2.21 takes log(concat(relu(a), relu(b)) + 1) for log1p(concat(a, b))."""
+    sequence = keras.Input((WINDOW, 4))
+    h = layers.Flatten()(sequence)
+    heads = [layers.Dense(1, "relu", kernel_initializer="random_normal")(h) for _ in range(5)]
+    model = keras.Model(sequence, layers.Concatenate()(heads))
+    x, y = random_sequences(rng, 8, WINDOW), rng.random((8, 5)).astype("f4")
+    trainer = ShiftTrainer(model, NoShift())
+    trainer.compile("sgd", log_error)
+    p = np.asarray(model(x.astype("f4")))
+    assert (p == 0).any()
+    expected = ((np.log(p + 1) - y) ** 2).sum(axis=1).mean()
+    assert trainer.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-5)

@@ -243,6 +243,15 @@ def pads_means_with_copies(left: int, right: int) -> bool:
     return name() == "torch" and left != right
 
 
+def fenced(tensor: Tensor) -> Tensor:
+    """The tensor itself, with nothing moved from behind it to before it (:func:`_as_written`)."""
+    if name() != "tensorflow":
+        return tensor
+    import tensorflow as tf
+
+    return tf.ensure_shape(tensor, tensor.shape)
+
+
 def _as_written(graph: Any, args: Sequence[Tensor]) -> Tensor:
     """What a ``tf.function`` of tensors gives, without what TensorFlow 2.21 optimises wrongly.
 

@@ -12,7 +12,7 @@ from keras import ops
 
 from tfbs_shift import sequences
 from tfbs_shift.backend import devices
-from tfbs_shift.backend.computing import step_arguments
+from tfbs_shift.backend.computing import fenced, step_arguments
 from tfbs_shift.backend.internals import loss_weights
 from tfbs_shift.backend.precision import computing_in, last_layers
 from tfbs_shift.errors import InputError
@@ -130,6 +130,11 @@ class ShiftTrainer(keras.Model):
         """One evaluation step on the windows that the validation strategy chooses."""
         change = partial(self._shifted, strategy=self.validation_strategy)
         return super().test_step(*step_arguments(self, args, change))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Keras's own, of what the model predicts."""
+        y_pred = keras.tree.map_structure(fenced, y_pred)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def save(self, filepath, overwrite: bool = True, **kwargs) -> None:
         """Saves the wrapped model, as its own ``save`` does; the trainer leaves no trace in it."""
