@@ -160,6 +160,7 @@ def bpnet_counts() -> Model:
     from bpnetlite.bpnet import CountWrapper
     from bpnetlite.losses import log1pMSELoss
 
+    torch.manual_seed(0)
     module = CountWrapper(BPNet(n_control_tracks=0, verbose=False))
     return Model(
         module, 2114, lambda rng, count: rng.poisson(40, (count, 1)).astype(np.float32),
@@ -179,6 +180,7 @@ def bpnet_profile() -> Model:
     from bpnetlite import BPNet
     from bpnetlite.losses import _mixture_loss
 
+    torch.manual_seed(0)
     module = BPNet(n_layers=6, verbose=False)
     bins = 2 * (1000 - 2 * module.trimming)
     control = np.random.default_rng(3).poisson(0.2, (FLAGS.examples, 2, 1000)).astype(np.float32)
@@ -213,8 +215,10 @@ def bpnet_profile() -> Model:
 
 def grelu() -> Model:
     """A convolutional network of gReLU: (B, tasks, bins), without labels."""
+    import torch
     from grelu.model.models import ConvModel
 
+    torch.manual_seed(0)
     module = ConvModel(n_tasks=3)
     own = _torch_predict(module)
     return Model(
