@@ -9,12 +9,12 @@ Each model is made, or read, by its own package; what is not installed is said a
 (``--no-deps`` with what they then miss at import is enough: no training is done here.) DeepSTARR is
 in no package: ``--evoaug_zoo`` is the folder ``code`` of github.com/54yyyu/evoaug-tf_analysis.
 
-The loop runs each window of each example through the model's own ``predict``, and computes the loss
-of each by itself, with the loss of the model's package where it has one: a batch of one. Sequences
-are random, of their own seed, with a GC content that wanders as a genome's does; weights are those
-of the package's files, or random. "Moves" is by how much an example's loss differs between starts
-(median); a row is marked where a loss is off by more than a hundredth of that. Windows/s are those
-of a second scan, when all is traced.
+The loop gives the windows of one start to the model's own ``predict``, one start after the other,
+and computes the loss of each window by itself, a batch of one: with the loss of the model's package
+where it has one. Sequences are random, of their own seed, with a GC content that wanders as a
+genome's does; weights are those of the package's files, or random. "Moves" is by how much an
+example's loss differs between starts (median); a row is marked where a loss is off by more than a
+hundredth of that. Windows/s are those of a second scan, when all is traced.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def crested_decoupled() -> Model:
     import crested.tl as tl
 
     model = tl.zoo.dilated_cnn_decoupled(2114, 19)
-    for layer in model.layers:  # or predictions of 1e-5, of whose log(1 + p) float32 keeps little
+    for layer in model.layers:  # else predictions fall to 1e-17, and their log(p + 1) is rounding
         if layer.name.startswith("dense_out"):
             layer.kernel.assign(0.1 * layer.kernel)
     model.compile(loss=tl.losses.PoissonLoss())
