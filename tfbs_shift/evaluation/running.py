@@ -376,10 +376,11 @@ def _record(
 
 def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     """What tells this evaluation from another: model, examples (some of many), starts."""
-    judged = (job.judged.output, [name_of(one.loss) for one in job.judged.loss.losses])
+    output, losses = job.judged.output, job.judged.loss.losses
+    which = getattr(output.which, "__qualname__", output.which)
     known = (
         job.task.asked(),
-        judged,
+        (which, output.positions, [name_of(one.loss) for one in losses]),
         job.windows,
         list(choices.strategies),
         tuple(job.x.shape),
@@ -391,6 +392,10 @@ def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     labels = [job.y[begin : begin + _ROWS] for begin in range(0, len(job.y), _ROWS)]
     if isinstance(job.task, Unlabelled):
         labels = []  # the model's own predictions, which a GPU may round differently each time
-    for array in (*job.predictor.state(), *ends, *allowed, *labels, *choices.drawn.values()):
+    state = list(job.predictor.state())
+    if job.judged.on_host or not state:  # a function is known by what it says
+        state.append(job.few().astype(np.float16))
+    args = [np.asarray(arg) for arg in job.predictor.args]
+    for array in (*state, *args, *ends, *allowed, *labels, *choices.drawn.values()):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -234,6 +234,8 @@ def _plan(
         )
         return ScanPlan(name, windows, starts, (), _WINDOWS, fallback)
     at_once = _windows_at_once(schedule.activations)
+    if any(step.kind == "TorchModuleWrapper" for step in schedule.steps):
+        at_once = min(at_once, _WINDOWS)  # the module's own layers are not known
     return ScanPlan(name, windows, starts, schedule.steps, at_once)
 
 

@@ -112,6 +112,13 @@ class ScanJob:
             [predictions[:, 0] for _, _, predictions in self.blocks(starts, losses=False)]
         )
 
+    def few(self) -> np.ndarray:
+        """Predictions of the first examples at No Shift's window, float32 (n, K)."""
+        rows = np.arange(min(2, len(self.x)))
+        starts = self.windows.starts[nearest(len(self.x), self.windows, self.allowed)[rows]]
+        ((_, _, predictions),) = self.blocks(starts[:, None], rows=rows, losses=False)
+        return predictions[:, 0]
+
     def blocks(
         self,
         starts: np.ndarray | None,

@@ -98,7 +98,7 @@ class Predictor(abc.ABC):
 
     @abc.abstractmethod
     def state(self) -> Iterable[np.ndarray]:
-        """What tells it from a model that predicts something else."""
+        """Its weights, where they are known: what tells it from another model."""
 
 
 class OnHost:

@@ -29,7 +29,7 @@ from tfbs_shift.scanning.engine import ModelAtStarts
 from tfbs_shift.scanning.plans import ScanPlan
 from tfbs_shift.scanning.predicting import EveryWindow, OnHost, Predictor, Request, Run
 from tfbs_shift.tasks.inferring import Clues, Judged
-from tfbs_shift.tasks.losses import compiled_losses
+from tfbs_shift.tasks.losses import WeightedLoss, compiled_losses
 from tfbs_shift.tasks.outputs import Outputs
 
 Tensor = Any
@@ -57,21 +57,7 @@ class KerasModel(Predictor):
             with inference(model):
                 return model(fed(model, x), training=False)
 
-        try:
-            predictions = model.output
-        except (AttributeError, ValueError):  # that takes a run of it
-            predictions = few()
-        names = getattr(model, "output_names", None)
-        outputs = Outputs.of(predictions, names)
-        compiled = model if getattr(model, "compiled", False) else None
-        losses = compiled and compiled_losses(model.loss, loss_weights(model), outputs.names)
-        return Clues(
-            self.name,
-            outputs,
-            lambda: [_float32(leaf) for leaf in keras.tree.flatten(few())],
-            output_activations(model, windows.shape[1]),
-            losses or (),
-        )
+        return _clues(model, few, windows.shape[1])
 
     def run(self, windows: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
         # Each device always gets as many, so that not a bit tells how many devices there are.
@@ -195,11 +181,7 @@ class Called(EveryWindow):
         return keras.tree.flatten(self._predictions(windows, rows))
 
     def state(self) -> Iterable[np.ndarray]:
-        if self._length is None:
-            return [np.frombuffer(self.name.encode(), np.uint8)]
-        rng = np.random.default_rng(0)
-        codes = rng.integers(0, 4, (2, self._length))
-        return self.run(sequences.one_hot(codes))
+        return []  # nothing but what it predicts
 
     def _predictions(self, windows: np.ndarray, rows: np.ndarray) -> Any:
         x = laid_out(np.asarray(windows, np.float32), self._layout)
@@ -249,7 +231,7 @@ def predictor(
     if isinstance(model, keras.Model):
         if layout is not None or constant:
             model = as_read(model, layout, constant)
-        return KerasModel(model) if not args else _keras_with(model, args)
+        return KerasWithArgs(model, args) if args else KerasModel(model)
     if constant:
         raise InputError("constant: is for the other inputs of a Keras model; want args")
     name = getattr(model, "__name__", type(model).__name__)
@@ -272,23 +254,64 @@ def predictor(
     return Called(name, model, layout or "NLC", args)
 
 
-def _keras_with(model: keras.Model, args: Sequence[Any]) -> Called:
+class KerasWithArgs(Called):
     """A Keras model that reads something else of each example, after the windows."""
-    shape = model.input_shape
-    shapes = list(shape.values()) if isinstance(shape, dict) else list(shape)
-    if not isinstance(shapes[0], tuple) or len(shapes) != 1 + len(args):
-        raise InputError(
-            f"model {model.name!r}: {len(args)} args, but its inputs are {shape}; want one for "
-            "each input after the sequence"
-        )
-    names = list(shape) if isinstance(shape, dict) else None
 
-    def call(*inputs: np.ndarray) -> Any:
-        given = dict(zip(names, inputs, strict=True)) if names else list(inputs)
-        return model.predict_on_batch(given)
+    def __init__(self, model: keras.Model, args: Sequence[Any]):
+        tensors = getattr(model, "inputs", None) or []
+        names = [tensor.name for tensor in tensors]
+        if len(tensors) != 1 + len(args) or len(tensors[0].shape) != 3:
+            raise InputError(
+                f"model {model.name!r}: {len(args)} args, but its inputs are "
+                f"{', '.join(f'{t.name} {tuple(t.shape)}' for t in tensors) or 'not known'}; want "
+                "the sequence first, and one of args for each of the others"
+            )
 
-    reason = "it reads something else beside the sequence"
-    return Called(model.name, call, "NLC", args, length=shapes[0][1], reason=reason)
+        def call(*inputs: np.ndarray) -> Any:
+            given = dict(zip(names, inputs, strict=True))
+            return model.predict_on_batch(
+                keras.tree.map_structure(lambda own: given[own.name], model.input)
+            )
+
+        reason = "it reads something else beside the sequence"
+        length = tensors[0].shape[1]
+        super().__init__(model.name, call, "NLC", args, length=length, reason=reason)
+        self.model, self.channels = model, tensors[0].shape[2]
+        self.alphabet = alphabet(model)
+
+    def clues(self, windows: np.ndarray) -> Clues:
+        def few() -> Any:
+            return self._predictions(windows, np.arange(len(windows)))
+
+        return _clues(self.model, few, windows.shape[1])
+
+    def state(self) -> Iterable[np.ndarray]:
+        return self.model.get_weights()
+
+
+def _clues(model: keras.Model, few: Callable[[], Any], window: int) -> Clues:
+    """What a Keras model tells.
+
+    Args:
+        model: any Keras model.
+        few: predicts a few windows.
+        window: their length.
+    """
+    try:
+        predictions = model.output
+    except (AttributeError, ValueError):  # that takes a run of it
+        predictions = few()
+    outputs = Outputs.of(predictions, getattr(model, "output_names", None))
+    losses: Sequence[WeightedLoss] = ()
+    if getattr(model, "compiled", False):
+        losses = compiled_losses(model.loss, loss_weights(model), outputs.names)
+    return Clues(
+        model.name,
+        outputs,
+        lambda: [_float32(leaf) for leaf in keras.tree.flatten(few())],
+        output_activations(model, window),
+        losses,
+    )
 
 
 @dataclass

@@ -1,0 +1,561 @@
+"""Every kind of model and of predictions, beside a loop over what it predicts of each window."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers, ops
+from scipy import stats
+
+from tfbs_shift import (
+    InputError,
+    NoShift,
+    Output,
+    RandomShift,
+    ShiftTrainer,
+    WorstShift,
+    evaluate,
+    plan_scan,
+    scan,
+)
+from tfbs_shift.evaluation import statistics
+from tfbs_shift.tasks import Classes, Labels, Unlabelled, Values
+from tfbs_shift.tasks.correlations import correlations, midranks
+
+from .conftest import WINDOW, functional, random_sequences
+
+COUNT = 7
+
+
+@pytest.fixture
+def x(rng):
+    return random_sequences(rng, COUNT, WINDOW + 3)
+
+
+def windows_of(x):
+    """Every window, (S, N, L, C), from the first start to the last."""
+    starts = range(x.shape[1] - WINDOW + 1)
+    return np.stack([x[:, s : s + WINDOW] for s in starts]).astype("float32")
+
+
+def predicted(model, x):
+    """(N, S, ...) by the model's own call."""
+    return np.stack([np.asarray(model(w)) for w in windows_of(x)], axis=1)
+
+
+def body():
+    sequence = keras.Input((WINDOW, 4))
+    return sequence, layers.Conv1D(8, 5, padding="same", activation="relu")(sequence)
+
+
+def head(x, units=1, activation=None, name=None):
+    dense = layers.Dense(units, activation, kernel_initializer="random_normal", name=name)
+    return dense(layers.GlobalMaxPooling1D()(x))
+
+
+def two_heads(as_dict=True, compiled=True):
+    sequence, x = body()
+    profile = layers.Conv1D(2, 3, padding="same", name="profile")(x)
+    outputs = {"profile": profile, "counts": head(x, name="counts")}
+    model = keras.Model(sequence, outputs if as_dict else [*outputs.values()])
+    if compiled:
+        losses = {"profile": "mse", "counts": keras.losses.Poisson()}
+        weights = {"profile": 0.25, "counts": 2.0}
+        if not as_dict:
+            losses, weights = [*losses.values()], [*weights.values()]
+        model.compile("sgd", losses, loss_weights=weights)
+    return model
+
+
+class TwoHeads(keras.Model):
+    """Without a structure to look into."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv1D(2, 5, padding="same")
+        self.flat, self.dense = layers.Flatten(), layers.Dense(1)
+
+    def call(self, x):
+        h = self.conv(x)
+        return {"profile": h, "counts": self.dense(self.flat(h))}
+
+
+# ---- functions ----
+
+
+def pooled(windows):
+    """Of numpy alone, (b, 3)."""
+    weights = np.random.default_rng(1).normal(size=(WINDOW, 4, 3)).astype("f4")
+    return np.einsum("blc,lck->bk", windows, weights)
+
+
+@pytest.mark.parametrize("slack", [0, 1, 4])
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_a_function(slack, batch_size, rng):
+    x = random_sequences(rng, COUNT, WINDOW + slack)
+    y = rng.normal(size=(COUNT, 3))
+    found = scan(pooled, x, y, window=WINDOW, task="values", batch_size=batch_size)
+    expected = ((predicted(pooled, x) - y[:, None]) ** 2).mean(axis=2)
+    assert np.allclose(found.loss, expected, rtol=1e-5)
+    assert found.worst_start.tolist() == expected.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("function", "output"),
+    [
+        (lambda w: pooled(w)[:, 0], None),
+        (lambda w: pooled(w)[:, :1], None),
+        (lambda w: pooled(w), lambda p: p[:, 0]),
+        (lambda w: {"b": pooled(w)[:, :1], "a": pooled(w)[:, 1:]}, "b"),
+        (lambda w: {"b": pooled(w)[:, :1], "a": pooled(w)[:, 1:]}, lambda p: p["b"]),
+        (lambda w: [pooled(w)[:, 1:], pooled(w)[:, :1]], 1),
+        (lambda w: [pooled(w)[:, 1:], pooled(w)[:, :1]], "1"),
+        (lambda w: (pooled(w)[:, 1:], pooled(w)[:, :1]), lambda p: ops.squeeze(p[1], 1)),
+        (lambda w: ops.convert_to_tensor(pooled(w)[:, :1]), None),
+        (lambda w: [pooled(w)[:, :1]], None),
+        (lambda w: {"only": pooled(w)[:, :1]}, None),
+        (lambda w: pooled(w)[:, None, :1] * np.ones((1, 5, 1)), Output(positions="mean")),
+    ],
+)
+def test_whatever_a_function_returns(function, output, x, rng):
+    y = rng.normal(size=COUNT)
+    found = scan(function, x, y, window=WINDOW, output=output)
+    assert np.allclose(found.loss, (predicted(pooled, x)[..., 0] - y[:, None]) ** 2, rtol=1e-4)
+
+
+def test_a_function_is_handed_a_copy(x, rng):
+    """One that writes into its windows spoils nothing."""
+
+    def careless(windows):
+        result = pooled(windows)
+        windows[:] = 0
+        return result
+
+    y, before = rng.normal(size=(COUNT, 3)), x.copy()
+    found = scan(careless, x, y, window=WINDOW)
+    assert np.array_equal(found.loss, scan(pooled, x, y, window=WINDOW).loss)
+    assert np.array_equal(x, before)
+
+
+def test_what_is_no_model(x):
+    y = np.zeros(COUNT)
+    for model, message in (
+        ("mine.keras", "model str: want a Keras model, a torch"),
+        (dict, "model dict: want a Keras model"),
+        (lambda w: w[:2].sum(axis=(1, 2)), r"predicts \(2,\) for 7 windows; want \(7, ...\)"),
+        (lambda w: "no array", "predictions of type str: want an array"),
+    ):
+        with pytest.raises(InputError, match=message):
+            scan(model, x, y, window=WINDOW, task="values")
+    with pytest.raises(InputError, match="how many bp it reads is not known: give window"):
+        scan(pooled, x, y, task="values")
+    with pytest.raises(InputError, match="an unknown last layer does not tell"):
+        scan(lambda w: pooled(w)[:, :1], x, y, window=WINDOW)
+    with pytest.raises(InputError, match=r"lie in .* no probabilities, but are taken for classes"):
+        scan(lambda w: pooled(w)[:, :1], x, y, window=WINDOW, task="classes")
+    with pytest.raises(InputError, match="model pooled: want a Keras model; others can be scanned"):
+        ShiftTrainer(pooled, NoShift())
+    plan = plan_scan(pooled, 20, window=WINDOW)
+    assert plan.plain_flops is None and "nothing is shared: it is a function" in str(plan)
+
+
+def test_other_layouts_and_more_inputs(x, rng):
+    y, more = rng.normal(size=COUNT), rng.normal(size=(COUNT, 2)).astype("f4")
+    expected = (predicted(pooled, x)[..., 0] - y[:, None]) ** 2
+    for layout, back in (
+        ("NCL", lambda w: w.transpose(0, 2, 1)),
+        ("NL1C", lambda w: w[:, :, 0]),
+        ("N1CL", lambda w: w[:, 0].transpose(0, 2, 1)),
+        ("NL", lambda w: np.eye(5, dtype="f4")[w][..., :4]),
+    ):
+        found = scan(lambda w, b=back: pooled(b(w))[:, 0], x, y, window=WINDOW, layout=layout)
+        assert np.allclose(found.loss, expected, rtol=1e-4)
+    with pytest.raises(InputError, match="layout 'LNC': want N, then L and C"):
+        scan(pooled, x, y, window=WINDOW, layout="LNC")
+    # Something else of each example, which goes with its windows whatever the blocks.
+    shifted = (predicted(pooled, x)[..., 0] + more.sum(axis=1)[:, None] - y[:, None]) ** 2
+    for batch_size in (1, 3, None):
+        found = scan(
+            lambda w, a: pooled(w)[:, 0] + a.sum(axis=1), x, y, window=WINDOW, args=[more],
+            batch_size=batch_size,
+        )  # fmt: skip
+        assert np.allclose(found.loss, shifted, rtol=1e-4)
+    with pytest.raises(InputError, match=r"args\[0\]: 2 rows for 7 sequences"):
+        scan(lambda w, a: pooled(w), x, y, window=WINDOW, args=[more[:2]])
+    sequence, cell = keras.Input((WINDOW, 4), name="dna"), keras.Input((2,), name="cell")
+    flat = layers.Concatenate()([layers.Flatten()(sequence), cell])
+    model = keras.Model([sequence, cell], layers.Dense(1, "sigmoid")(flat))
+    truth = rng.integers(0, 2, COUNT)
+    p = np.stack([np.asarray(model([w, more]))[:, 0] for w in windows_of(x)], axis=1)
+    expected = -np.log(np.where(truth[:, None] == 1, p, 1 - p))
+    assert np.allclose(scan(model, x, truth, args=[more]).loss, expected, rtol=1e-4)
+    found = evaluate(model, x, truth, args=[more])
+    assert found.strategies["worst"]["loss"] == pytest.approx(expected.max(axis=1).mean(), rel=1e-5)
+    one = scan(model, x, truth, constant={"cell": more[0]}).loss
+    assert np.allclose(one, scan(model, x, truth, args=[np.tile(more[0], (COUNT, 1))]).loss)
+
+
+# ---- several outputs, positions ----
+
+
+def total_by_keras(model, x, y, moving=False):
+    """The loss that Keras itself reports for a batch of one, (N, S)."""
+
+    def at(n, s):
+        stay = {name: labels[n : n + 1] for name, labels in y.items()}
+        if moving:
+            stay["profile"] = y["profile"][n : n + 1, s : s + WINDOW]
+        one = x[n : n + 1, s : s + WINDOW].astype("f4")
+        if isinstance(model.loss, list):
+            stay = list(stay.values())
+        return model.evaluate(one, stay, verbose=0, return_dict=True)["loss"]
+
+    starts = range(x.shape[1] - WINDOW + 1)
+    return np.array([[at(n, s) for s in starts] for n in range(len(x))])
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("kind", ["dict", "list", "subclassed"])
+def test_several_outputs_add_up_as_keras_adds_them(kind, moving, rng):
+    x = random_sequences(rng, 3, WINDOW + 2)
+    positions = WINDOW + 2 * moving
+    y = {"profile": rng.random((3, positions, 2)).astype("f4"),
+         "counts": rng.random((3, 1)).astype("f4")}  # fmt: skip
+    model = TwoHeads() if kind == "subclassed" else two_heads(kind == "dict")
+    if kind == "subclassed":
+        losses = {"profile": "mse", "counts": "mae"}
+        model.compile("sgd", losses, loss_weights={"counts": 3.0, "profile": 1.0})
+    labels = list(y.values()) if kind == "list" else y
+    found = scan(model, x, labels, window=WINDOW, batch_size=2)
+    assert np.allclose(found.loss, total_by_keras(model, x, y, moving), rtol=1e-4)
+    with pytest.raises(InputError, match=r"only its loss is known.*several outputs: give output="):
+        evaluate(model, x, labels, window=WINDOW)
+    wrong = {**y, "profile": y["profile"][:, :5]}
+    with pytest.raises(InputError, match="labels of profile: 5 positions, of which"):
+        scan(model, x, wrong if kind != "list" else list(wrong.values()), window=WINDOW)
+    with pytest.raises(InputError, match=r"labels: none of output 'counts'|1 arrays; want"):
+        scan(model, x, {"profile": y["profile"]} if kind != "list" else [y["profile"]],
+             window=WINDOW)  # fmt: skip
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_one_of_several_outputs(as_dict, x, rng):
+    model, y = two_heads(as_dict), rng.random(COUNT).astype("f4")
+    p = np.stack([np.asarray(keras.tree.flatten(model(w))[0 if as_dict else 1])[:, 0]
+                  for w in windows_of(x)], axis=1)  # fmt: skip
+    poisson = p - y[:, None] * np.log(p + 1e-7)  # its own loss, without its weight
+    for output in ("counts", 0 if as_dict else 1):
+        found = scan(model, x, y, output=output)
+        assert np.allclose(found.loss, poisson, rtol=1e-3, equal_nan=True)
+    squared = (p - y[:, None]) ** 2
+    mine = (lambda o: o["counts"]) if as_dict else (lambda o: o[1][:, 0])
+    for output in ("counts", mine):
+        found = scan(model, x, y, output=output, loss="mse")
+        assert np.allclose(found.loss, squared, rtol=1e-3, atol=1e-7)
+        result = evaluate(model, x, y, output=output, loss="mse")
+        worst = squared.argmax(axis=1)
+        chosen = p[np.arange(COUNT), worst]
+        assert result.strategies["worst"]["pearson"] == pytest.approx(stats.pearsonr(y, chosen)[0])
+    for output in ("profit", 2, -1, "2"):
+        with pytest.raises(InputError, match=r"the model has (counts|profile) \(batch, "):
+            scan(model, x, y, output=output)
+
+
+@pytest.mark.parametrize("positions", ["mean", "sum", "centre", "max"])
+@pytest.mark.parametrize("make", [two_heads, TwoHeads])
+def test_positions_are_condensed(positions, make, x, rng):
+    model, y = make(), rng.random((COUNT, 2)).astype("f4")
+    p = np.stack([np.asarray(model(w)["profile"]) for w in windows_of(x)], axis=1)
+    by_hand = {"mean": p.mean(2), "sum": p.sum(2), "max": p.max(2), "centre": p[:, :, WINDOW // 2]}
+    expected = ((by_hand[positions] - y[:, None]) ** 2).mean(axis=2)
+    found = scan(model, x, y, window=WINDOW, output=Output("profile", positions), task="values")
+    assert np.allclose(found.loss, expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="output counts has none"):
+        scan(model, x, y, window=WINDOW, output=Output("counts", positions), task="values")
+
+
+def test_each_base_has_classes(x, rng):
+    """A splice site caller: a softmax at each base, and its own compiled loss."""
+    sequence, h = body()
+    model = keras.Model(inputs=[sequence], outputs=[layers.Conv1D(3, 1, activation="softmax")(h)])
+    model.compile("sgd", "categorical_crossentropy")
+    labels = np.eye(3)[rng.integers(0, 3, (COUNT, WINDOW + 3))]
+    p = np.stack([np.asarray(model(w)) for w in windows_of(x)], axis=1)
+    moving = np.stack([labels[:, s : s + WINDOW] for s in range(4)], axis=1)
+    expected = -np.log((p * moving).sum(axis=3)).mean(axis=2)
+    assert np.allclose(scan(model, x, labels).loss, expected, rtol=1e-4)
+    # Judged at the base in the middle, it is a classifier.
+    found = evaluate(model, x, labels[:, 7], output=Output(positions="centre"))
+    assert found.task == Classes(3)
+    called = p[:, 1, WINDOW // 2].argmax(axis=1)  # of the centre window
+    right = called == labels[:, 7].argmax(axis=1)
+    assert found.strategies["none"]["accuracy"] == pytest.approx(right.mean())
+    with pytest.raises(InputError, match=r"has an output with positions: .* \(batch, 12, 3\)"):
+        scan(model, x)
+
+
+@pytest.mark.parametrize("structure", ["list", "dict"])
+def test_one_output_in_a_list_or_dict_is_one(structure, x, rng):
+    sequence, h = body()
+    out = head(h, 1, "sigmoid", name="out")
+    model = keras.Model([sequence], [out] if structure == "list" else {"out": out})
+    y = rng.integers(0, 2, COUNT)
+    p = predicted(lambda w: np.asarray(keras.tree.flatten(model(w))[0])[:, 0], x)
+    expected = -np.log(np.where(y[:, None] == 1, p, 1 - p))
+    assert np.allclose(scan(model, x, y).loss, expected, rtol=1e-4)
+    assert evaluate(model, x, y).task == Classes(1)
+
+
+# ---- values ----
+
+
+@pytest.mark.parametrize("units", [1, 3])
+@pytest.mark.parametrize("tolerance", [None, 0.01])
+def test_values_are_judged(units, tolerance, x, rng):
+    model = functional(units, None)
+    model.compile("sgd", "mse")
+    y = rng.normal(size=(COUNT, units)).astype("f4")
+    p = predicted(model, x)  # (N, S, K)
+    squared = ((p - y[:, None]) ** 2).mean(axis=2)
+    found = evaluate(model, x, y, tolerance=tolerance, seed=3)
+    everyone, centre = np.arange(COUNT), 1
+    for name, start in (("none", np.full(COUNT, centre)), ("worst", squared.argmax(axis=1))):
+        chosen = p[everyone, start]
+        metrics = found.strategies[name]
+        assert list(metrics) == ["pearson", "spearman", "mse", "loss"]
+        pearson = [stats.pearsonr(y[:, k], chosen[:, k])[0] for k in range(units)]
+        assert metrics["pearson"] == pytest.approx(np.mean(pearson), abs=1e-5)
+        spearman = [stats.spearmanr(y[:, k], chosen[:, k])[0] for k in range(units)]
+        assert metrics["spearman"] == pytest.approx(np.mean(spearman), abs=1e-5)
+        assert metrics["mse"] == pytest.approx(squared[everyone, start].mean(), rel=1e-4)
+        assert np.allclose(found.per_label[name]["pearson"], pearson, atol=1e-5)
+    at_centre = p[:, centre]
+    allowed = at_centre.std(axis=0) / 10 if tolerance is None else np.full(units, tolerance)
+    assert np.allclose(found.task.tolerance, allowed, rtol=1e-4)
+    within = (np.abs(p - at_centre[:, None]) <= allowed).all(axis=2)
+    # Starts 0..3, the centre is 1: within 1 bp are 0..2, within 2 all.
+    radius = np.where(within.all(axis=1), 2, np.where(within[:, :3].all(axis=1), 1, 0))
+    assert found.certificates.tolist() == radius.tolist()
+    assert np.allclose(found.examples["wobble"], np.ptp(p, axis=1).mean(axis=1), rtol=1e-4)
+    assert found.curve[-1]["mse"] == pytest.approx(squared.max(axis=1).mean(), rel=1e-4)
+    last = [stats.pearsonr(y[:, k], p[everyone, squared.argmax(axis=1), k])[0]
+            for k in range(units)]  # fmt: skip
+    assert found.curve[-1]["pearson"] == pytest.approx(np.mean(last), abs=1e-5)
+    low, high = found.intervals["examples"]["strategies"]["worst"]["pearson"]
+    assert low <= found.strategies["worst"]["pearson"] <= high
+
+
+def test_labels_that_are_no_values(x):
+    model = functional(1, None)
+    for y, message in (
+        (np.full(COUNT, np.nan), "those of 7 examples, the first of them 0, are no finite"),
+        (np.zeros((COUNT, 2)), r"labels \(7, 2\): the model predicts \(7, 1\) values"),
+        (np.array(list("abcdefg")), "labels of type <U1: want numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            scan(model, x, y, task="values")
+
+
+def test_losses_that_are_no_numbers_name_their_examples(x):
+    y = np.zeros(COUNT, "f4")
+    y[[2, 5]] = -1
+
+    def log_error(y, p):
+        return ops.mean((ops.log(y + 1) - p) ** 2, axis=1)
+
+    model = functional(1, None)
+    for function in (scan, evaluate):
+        with pytest.raises(InputError, match=r"loss log_error is no finite .* 2 examples \(2, 5\)"):
+            function(model, x, y, loss=log_error, task="values")
+
+
+def test_a_loss_that_mixes_a_batch_is_that_of_each_example(x, rng):
+    """Keras's own number for a batch of one, whatever the blocks."""
+
+    def cosine_mse(y, p):
+        error = ops.mean((y - p) ** 2)  # of the whole batch
+        return error - ops.sum(y * p, axis=1) * ops.minimum(error, 1.0)
+
+    model, y = functional(3, "softplus"), rng.random((COUNT, 3)).astype("f4")
+    model.compile("sgd", cosine_mse)
+    expected = [[model.evaluate(w[n : n + 1], y[n : n + 1], verbose=0) for w in windows_of(x)]
+                for n in range(COUNT)]  # fmt: skip
+    for batch_size in (1, 2, None):
+        assert np.allclose(scan(model, x, y, batch_size=batch_size).loss, expected, rtol=1e-4)
+    # The step that chooses the worst window sees the same losses.
+    trainer = ShiftTrainer(model, WorstShift())
+    trainer.compile("sgd", cosine_mse)
+    cropped, _, _ = trainer._shifted((ops.convert_to_tensor(x), ops.convert_to_tensor(y)),
+                                     WorstShift())  # fmt: skip
+    worst = np.argmax(expected, axis=1)
+    for n in range(COUNT):
+        assert np.array_equal(np.asarray(cropped)[n], x[n, worst[n] : worst[n] + WINDOW])
+
+
+# ---- no labels ----
+
+
+@pytest.mark.parametrize(
+    ("make", "meaning"),
+    [
+        (lambda: functional(1, None), Values(1)),
+        (lambda: functional(3, "softplus"), Values(3)),
+        (lambda: functional(1, "sigmoid"), Classes(1)),
+        (lambda: functional(2), Classes(2)),
+        (lambda: functional(4), Classes(4)),
+        (lambda: functional(3, "sigmoid"), Labels(3)),
+    ],
+)
+def test_without_labels(make, meaning, x):
+    model = make()
+    p = predicted(model, x)
+    centre, everyone = p[:, 1], np.arange(COUNT)
+    squared = ((p - centre[:, None]) ** 2).sum(axis=2)
+    loss = scan(model, x).loss
+    assert np.allclose(loss, squared, rtol=1e-3, atol=1e-10)
+    assert np.abs(loss[:, 1]).max() < 1e-10
+    found = evaluate(model, x)
+    assert isinstance(found.task, Unlabelled)
+    assert found.task.meaning.asked() == meaning
+    assert list(found.strategies["worst"]) == ["moved", "loss"]
+    moved = (np.abs(p - centre[:, None]) / centre.std(axis=0)).mean(axis=2)
+    worst = squared.argmax(axis=1)
+    assert found.strategies["worst"]["moved"] == pytest.approx(
+        moved[everyone, worst].mean(), rel=1e-3
+    )
+    assert found.strategies["none"]["moved"] == pytest.approx(0, abs=1e-4)
+    assert found.mean["moved"] == pytest.approx(moved.mean(), rel=1e-3)
+    if meaning.probabilities:
+        calls = p.argmax(axis=2)[..., None] if p.shape[2] in (2, 4) else p > 0.5
+        same = (calls == calls[:, 1:2]).all(axis=2)
+        flipped = ~(calls == calls[:, 1:2]).all(axis=1)
+        assert np.allclose(found.examples["flipped"], flipped.mean(axis=1))
+    else:
+        same = (np.abs(p - centre[:, None]) <= centre.std(axis=0) / 10).all(axis=2)
+        assert "flipped" not in found.examples
+    assert np.array_equal(found.certificates == 2, same.all(axis=1))
+
+
+def test_without_labels_the_centre_is_that_of_no_shift(x):
+    """Where a protected span forbids the centre window, the allowed one nearest to it."""
+    model, spans = functional(1, None), np.tile([0, 2], (COUNT, 1))
+    p = predicted(model, x)[..., 0]
+    found = scan(model, x, protect=spans)
+    assert found.allowed.tolist() == [[True, False, False, False]] * COUNT
+    assert np.allclose(found.loss, (p - p[:, :1]) ** 2, rtol=1e-3, atol=1e-10)
+
+
+def test_logits_without_labels_move_as_probabilities(x):
+    model = functional(1, None)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    logits = predicted(model, x)[..., 0]
+    p = 1 / (1 + np.exp(-logits))
+    found = evaluate(model, x)
+    moved = np.abs(p - p[:, 1:2]) / p[:, 1].std()
+    expected = moved[np.arange(COUNT), ((logits - logits[:, 1:2]) ** 2).argmax(axis=1)]
+    assert found.strategies["worst"]["moved"] == pytest.approx(expected.mean(), rel=1e-3)
+    average = np.abs(p.mean(axis=1) - p[:, 1]) / p[:, 1].std()
+    assert found.averaged["moved"] == pytest.approx(average.mean(), rel=1e-3)
+
+
+# ---- statistics ----
+
+
+def intraclass(values):
+    """ICC(1) from the mean squares of a one-way analysis of variance, values a list of lists."""
+    number = len(values)
+    total = sum(map(len, values))
+    grand = sum(map(sum, values)) / total
+    between = sum(len(v) * (np.mean(v) - grand) ** 2 for v in values) / (number - 1)
+    within = sum(((np.array(v) - np.mean(v)) ** 2).sum() for v in values) / (total - number)
+    usual = (total - sum(len(v) ** 2 for v in values) / total) / (number - 1)
+    return (between - within) / (between + (usual - 1) * within)
+
+
+@given(st.integers(0, 10**6))
+@settings(deadline=None, max_examples=40)
+def test_reliability_is_the_intraclass_correlation(seed):
+    rng = np.random.default_rng(seed)
+    values = [list(rng.normal(rng.normal(), 0.7, rng.integers(2, 6))) for _ in range(6)]
+    repeats = statistics.Repeats(
+        np.array([len(v) for v in values]),
+        np.array([[np.mean(v)] for v in values]),
+        np.array([[np.var(v)] for v in values]),
+    )
+    assert statistics.reliability(repeats)[0] == pytest.approx(intraclass(values))
+    drawn = rng.integers(0, 6, 6)
+    counts = np.bincount(drawn, minlength=6)[None].astype(float)
+    again = intraclass([values[i] for i in drawn]) if len(set(drawn)) > 1 else np.nan
+    assert statistics.reliability(repeats, counts)[0] == pytest.approx(again, nan_ok=True)
+
+
+def test_reliability_agrees_with_the_f_test_of_scipy(rng):
+    """ICC(1) = (F - 1) / (F - 1 + n) for n repeats of each."""
+    values = rng.normal(size=(9, 1)) + rng.normal(size=(9, 5))
+    f = stats.f_oneway(*values).statistic
+    repeats = statistics.Repeats(np.full(9, 5), values.mean(axis=1)[:, None],
+                                 values.var(axis=1)[:, None])  # fmt: skip
+    assert statistics.reliability(repeats)[0] == pytest.approx((f - 1) / (f - 1 + 5))
+
+
+def test_reliability_of_an_audit(x, rng):
+    model = functional(3, "sigmoid")
+    p = predicted(model, x)
+    expected = np.mean([intraclass(p[..., k].tolist()) for k in range(3)])
+    y = rng.integers(0, 2, (COUNT, 3))
+    assert evaluate(model, x, y).reliability == pytest.approx(expected, rel=1e-3)
+    spans = np.column_stack([np.arange(COUNT) % 3, np.arange(COUNT) % 3 + 11])
+    found = evaluate(model, x, y, protect=spans)
+    left = [[list(p[i, found.allowed[i], k]) for i in range(COUNT)] for k in range(3)]
+    assert found.reliability == pytest.approx(np.mean([intraclass(v) for v in left]), rel=1e-3)
+
+
+@given(st.integers(0, 10**6))
+@settings(deadline=None, max_examples=40)
+def test_correlations_of_resamples_equal_scipys(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(3, 30))
+    y, p = (np.round(rng.normal(size=(count, 2)), int(rng.integers(0, 3))) for _ in range(2))
+    counts = rng.multinomial(count, np.ones(count) / count, size=5).astype(float)
+    found = correlations(y, p, counts)
+    ranks = midranks(y[:, 0], counts)
+    for b in range(5):
+        rows = np.repeat(np.arange(count), counts[b].astype(int))
+        expected = stats.rankdata(y[rows, 0])
+        assert np.allclose(ranks[b, rows], expected)
+        for k in range(2):
+            one, two = y[rows, k], p[rows, k]
+            if np.ptp(one) == 0 or np.ptp(two) == 0:
+                assert np.isnan(found[:, k, b]).all()
+                continue
+            assert found[0, k, b] == pytest.approx(stats.pearsonr(one, two)[0], abs=1e-9)
+            assert found[1, k, b] == pytest.approx(stats.spearmanr(one, two)[0], abs=1e-9)
+
+
+# ---- training ----
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "subclassed"])
+def test_training_takes_the_window_of_the_highest_weighted_sum(kind, rng):
+    x = random_sequences(rng, 5, WINDOW + 3)
+    y = {"profile": rng.random((5, WINDOW + 3, 2)).astype("f4"),
+         "counts": rng.random((5, 1)).astype("f4")}  # fmt: skip
+    model = TwoHeads() if kind == "subclassed" else two_heads(kind == "dict", compiled=False)
+    losses, weights = {"profile": "mse", "counts": "mae"}, {"profile": 5.0, "counts": 0.5}
+    if kind == "list":
+        losses, weights = [*losses.values()], [*weights.values()]
+    model.compile("sgd", losses, loss_weights=weights)
+    trainer = ShiftTrainer(model, WorstShift(), RandomShift(0), window=WINDOW)
+    trainer.compile("sgd", losses, loss_weights=weights)
+    labels = list(y.values()) if kind == "list" else y
+    expected = total_by_keras(model, x, y, moving=True).argmax(axis=1)
+    tensors = keras.tree.map_structure(ops.convert_to_tensor, (x, labels))
+    cropped, moved, _ = trainer._shifted(tensors, trainer.strategy)
+    profile, counts = moved if kind == "list" else (moved["profile"], moved["counts"])
+    for n, start in enumerate(expected):
+        assert np.array_equal(np.asarray(cropped)[n], x[n, start : start + WINDOW])
+        assert np.array_equal(np.asarray(profile)[n], y["profile"][n, start : start + WINDOW])
+    assert np.array_equal(np.asarray(counts), y["counts"])
+    history = trainer.fit(x, labels, epochs=2, validation_data=(x, labels), verbose=0).history
+    assert np.isfinite(history["loss"]).all() and np.isfinite(history["val_loss"]).all()
