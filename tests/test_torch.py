@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfbs_shift import InputError, evaluate, plan_scan, scan
+from tfbs_shift import InputError, Output, evaluate, plan_scan, scan
 from tfbs_shift.tasks import Classes, Values
 
 from .conftest import WINDOW, random_sequences
@@ -113,6 +113,16 @@ def test_other_layouts_arguments_outputs_and_types(x, rng):
     p = predicted(lambda_module(double), x)
     found = scan(double, x, y, window=WINDOW)
     assert np.allclose(found.loss, (p[..., 0] - y) ** 2, rtol=1e-4, atol=1e-6)
+
+
+def test_its_positions_are_not_guessed(x):
+    """(B, K, P), as gReLU has them, or (B, P, K): a function says which."""
+    module = nn.Conv1d(4, 2, 3)
+    with pytest.raises(InputError, match=r"positions: .* not known which axis .* p.mean\(-1\)"):
+        scan(module, x, window=WINDOW, output=Output(positions="mean"))
+    p = predicted(module, x).mean(axis=3)
+    found = scan(module, x, window=WINDOW, output=lambda p: p.mean(-1))
+    assert np.allclose(found.loss, ((p - p[:, 1:2]) ** 2).sum(axis=2), rtol=1e-3, atol=1e-9)
 
 
 def lambda_module(double):

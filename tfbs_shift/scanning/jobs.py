@@ -197,9 +197,10 @@ class ScanJob:
         if finite.all():
             return
         wrong = first + np.flatnonzero(~finite)
+        losses_named = " + ".join(name_of(one.loss) for one in self.judged.loss.losses)
         shown = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
         raise InputError(
-            f"model {self.predictor.name!r}: the loss {name_of(self.loss)} is no finite number of "
+            f"model {self.predictor.name!r}: the loss {losses_named} is no finite number of "
             f"{len(wrong)} examples ({shown}); look at their predictions and labels, or leave them "
             "out"
         )

@@ -174,7 +174,8 @@ class Called(EveryWindow):
         outputs = Outputs.of(predictions)
         leaves = keras.tree.flatten(predictions)
         activations = [self._activation] if len(leaves) == 1 else []
-        return Clues(self.name, outputs, lambda: leaves, activations)
+        first = self._layout.index("L") < self._layout.find("C") or "C" not in self._layout
+        return Clues(self.name, outputs, lambda: leaves, activations, positions_first=first)
 
     def run(self, windows: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
         rows = np.arange(len(windows)) if rows is None else rows
@@ -198,6 +199,8 @@ class Called(EveryWindow):
 
 
 def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # PyTorch's, under another backend
+        value = value.detach().cpu()
     try:
         return np.asarray(ops.convert_to_numpy(value), np.float32)
     except (TypeError, ValueError) as error:

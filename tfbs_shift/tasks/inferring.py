@@ -70,6 +70,8 @@ class Clues:
         few: predicts a few windows: every output, in order.
         activations: of the last layer of each output; "" where that is not known.
         losses: what the model was compiled with.
+        positions_first: an output with positions is (batch, positions, K), as of Keras; else it is
+            not known which axis they are.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Clues:
     few: Callable[[], Sequence[np.ndarray]]
     activations: Sequence[str] = ()
     losses: Sequence[WeightedLoss] = ()
+    positions_first: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +157,11 @@ def judged(clues: Clues, meaning: Meaning, y: Any = None) -> Judged:
     output = Output.given(meaning.output)
     if meaning.loss is not None and y is None:
         raise InputError("loss: is of predictions and labels, and there are no labels")
+    if output.positions is not None and not clues.positions_first:
+        raise InputError(
+            f"positions: of model {clues.name!r} it is not known which axis they are; give output= "
+            "a function, such as lambda p: p.mean(-1)"
+        )
     width, number = _chosen(clues, output)
     own = _losses(clues, meaning, output, number)
     if width is None:

@@ -134,7 +134,27 @@ class ShiftTrainer(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Keras's own, of what the model predicts."""
         y_pred = keras.tree.map_structure(fenced, y_pred)
+        y = self._at_centre(x, y, y_pred)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Keras's own, of what the model predicts."""
+        return super().compute_metrics(x, self._at_centre(x, y, y_pred), y_pred, sample_weight)
+
+    def _at_centre(self, x, y, y_pred):
+        """Labels that move with the window, where x was not cropped: when Keras, before the first
+        step, finds out what shapes there are."""
+        windows = None if x is None else self._windows(x)
+        flat, predictions = keras.tree.flatten(y), keras.tree.flatten(y_pred)
+        if windows is None or not windows.slack or len(flat) != len(predictions):
+            return y
+        centre = windows.centre
+        cropped = {
+            id(one): one[:, centre : centre + p.shape[1]]
+            for one, p in zip(flat, predictions, strict=True)
+            if len(one.shape) > 1 and one.shape[1] == p.shape[1] + windows.slack
+        }
+        return keras.tree.map_structure(lambda leaf: cropped.get(id(leaf), leaf), y)
 
     def save(self, filepath, overwrite: bool = True, **kwargs) -> None:
         """Saves the wrapped model, as its own ``save`` does; the trainer leaves no trace in it."""
@@ -210,6 +230,7 @@ class ShiftTrainer(keras.Model):
         try:
             predictions = self.model.output
         except (AttributeError, ValueError):
-            sequence = keras.KerasTensor((None, self.window, len(alphabet(self.model))))
-            predictions = self.model.compute_output_spec(sequence)
+            # Its shapes alone are used: of a compiled step nothing of it is left.
+            sequence = ops.zeros((1, self.window, len(alphabet(self.model))))
+            predictions = self.model(fed(self.model, sequence), training=False)
         return Outputs.of(predictions, getattr(self.model, "output_names", None))
