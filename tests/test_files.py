@@ -66,6 +66,7 @@ def test_robustness_json(hand):
     assert figures == {
         "schema": 2,
         "task": "classes",
+        "task_known_by": "its last layer is a sigmoid",
         "classes": 2,
         "threshold": 0.5,
         "examples": 4,
@@ -84,6 +85,8 @@ def test_robustness_json(hand):
         "consistency": close((1 + 3 * 5 / 9) / 4),
         "wobble": close(0.75 * (2 * SURE - 1), abs=1e-6),
         "flipped": 0.75,
+        # In units of the range the means are 0 and three times 1/3: mean squares 1/12 and 1/4.
+        "reliability": close((1 / 12 - 1 / 4) / (1 / 12 + 2 / 4)),
         "certificates": {"median": 0.0, "radius": [-1, 0, 1], "examples": [1, 2, 1]},
         "worst_shifts": {
             "examples": [1, 1, 1],
@@ -120,7 +123,7 @@ def test_robustness_json(hand):
     }  # fmt: skip
     assert set(over) == {
         "number", "strategies", "mean_over_shifts", "averaged_over_shifts",
-        "right_at_every_shift", "consistency", "wobble", "flipped",
+        "right_at_every_shift", "consistency", "wobble", "flipped", "reliability",
     }  # fmt: skip
     assert [set(check) for check in checks] == [{"name", "passed", "message"}] * len(checks)
     for name in figures | {"intervals": 0, "curve": 0, "checks": 0}:

@@ -101,6 +101,21 @@ def test_a_function(slack, batch_size, rng):
     assert found.worst_start.tolist() == expected.argmax(axis=1).tolist()
 
 
+def test_more_windows_than_are_run_at_once(rng):
+    """Blocks have one shape: the last one is filled up."""
+    x, y = random_sequences(rng, 75, WINDOW + 4), rng.normal(size=(75, 3))
+    shapes = []
+
+    def counted(windows):
+        shapes.append(windows.shape)
+        return pooled(windows)
+
+    found = scan(counted, x, y, window=WINDOW, batch_size=75)
+    expected = ((predicted(pooled, x) - y[:, None]) ** 2).mean(axis=2)
+    assert np.allclose(found.loss, expected, rtol=1e-5)
+    assert len(set(shapes[1:])) == 1 and len(shapes) == 3  # the first looks at a few
+
+
 @pytest.mark.parametrize(
     ("function", "output"),
     [

@@ -47,22 +47,33 @@ def output_activations(model: keras.Model, window: int | None) -> list[str]:
         model: any Keras model.
         window: the bases it reads, for one whose input is not known.
     """
-    outputs = _symbolic_outputs(model, window)
+    outputs = _symbolic_outputs(model, None if window is None else (1, window, 4))
     return [_activation(output) for output in outputs]
 
 
-def _symbolic_outputs(model: keras.Model, window: int | None) -> list[Any]:
+def _symbolic_outputs(model: keras.Model, shape: tuple[int | None, ...] | None) -> list[Any]:
+    """What a model predicts, as tensors that know where they come from.
+
+    Args:
+        model: any Keras model.
+        shape: of an input, for one whose class has a call of its own.
+    """
     if type(model).call.__module__.startswith("keras."):
         outputs = getattr(model, "outputs", None)
         if not outputs and isinstance(model, keras.Sequential) and model.layers:
             return [_Last(model.layers[-1])]
         return list(outputs or [])
-    if window is None:
+    if shape is None:
         return []
     try:
-        return keras.tree.flatten(model.call(keras.KerasTensor((1, window, 4))))
+        return keras.tree.flatten(model.call(keras.KerasTensor(shape)))
     except Exception:  # made of more than Keras can follow
         return []
+
+
+def _inputs(history: Any) -> list[Any]:
+    """The tensors that an operation was called with."""
+    return history.operation._inbound_nodes[history.node_index].input_tensors
 
 
 class _Last:
@@ -81,13 +92,13 @@ def _activation(output: Any) -> str:
     else:
         operation = history.operation
     if isinstance(operation, keras.Model):
-        inner = _symbolic_outputs(operation, None)
+        reads = None if history is None else _inputs(history)[0].shape
+        inner = _symbolic_outputs(operation, reads)
         number = 0 if history is None else history.tensor_index
         return _activation(inner[number]) if number < len(inner) else ""
     kind = type(operation)
     if kind in _ONLY_RESHAPE and history is not None:
-        before = operation._inbound_nodes[history.node_index].input_tensors[0]
-        found = _activation(before)
+        found = _activation(_inputs(history)[0])
         reshaped = kind in (keras.layers.Flatten, keras.layers.Reshape)
         return "" if found == "softmax" and reshaped else found
     if kind.__name__ == "Softmax" and kind.__module__.startswith("keras."):  # layer or operation

@@ -18,7 +18,7 @@ from tfbs_shift.evaluation.figures import RESAMPLES_OF_STATISTICS
 from tfbs_shift.evaluation.robustness import SCHEMA
 from tfbs_shift.tasks import TASKS, Task, described_by
 
-_NEEDED = ("task", "threshold", "examples", "sequence_length", "window", "shifts", "strategies",
+_NEEDED = ("task", "examples", "sequence_length", "window", "shifts", "strategies",
            "curve")  # fmt: skip
 """Figures without which nothing is said of an audit."""
 
@@ -57,8 +57,7 @@ class SavedAudit:
         if not isinstance(figures, dict) or figures.get("schema") != SCHEMA:
             raise InputError(f"{path}: want schema {SCHEMA}; run tfbs-shift evaluate again")
         missing = [key for key in _NEEDED if key not in figures]
-        known = not missing and figures["task"] in TASKS and figures["task"] in figures
-        if not known:
+        if missing or figures["task"] not in TASKS:
             what = f"no {missing[0]}" if missing else f"task {figures['task']!r}"
             raise InputError(f"{path}: {what} in it; run tfbs-shift evaluate again")
         if name is None:
@@ -187,7 +186,7 @@ def compare(audits: Sequence[SavedAudit], *, seed: int = 0) -> Comparison:
     tasks = {audit.name: audit.figures["task"] for audit in audits}
     if len(set(tasks.values())) > 1:
         of_each = ", ".join(f"{name}: {task}" for name, task in tasks.items())
-        raise InputError(f"some predict labels and some classes ({of_each})")
+        raise InputError(f"they are of different tasks ({of_each})")
     labels = label_differences(audits)
     return Comparison(
         {audit.name: audit for audit in audits},
@@ -204,9 +203,9 @@ def differences(
     """Each later audit against the first, under each strategy both have.
 
     Every metric but the loss: paired bootstrap (chromosomes where known and at least 5, else
-    examples). Of one that is a mean over examples right or wrong also McNemar's exact test,
-    corrected over all rows to control the false discovery rate; of several labels, how many of
-    ``labels`` differ.
+    examples). Of one that is a mean over examples also a test, corrected over all rows to control
+    the false discovery rate: McNemar's exact one where they are right or wrong, else Wilcoxon's
+    signed-rank test; of several labels or outputs, how many of ``labels`` differ.
 
     Args:
         audits: two or more.
@@ -214,7 +213,7 @@ def differences(
         seed: of the resamples.
 
     Returns:
-        Rows ``run, baseline, strategy, metric, difference, low, high``, and ``p, q`` for accuracy;
+        Rows ``run, baseline, strategy, metric, difference, low, high``, and ``p, q`` for means;
         ``labels_different`` (q below 0.05) and ``labels_tested`` for several labels. Runs that are
         not :func:`comparable` with the first have no rows.
     """
@@ -222,7 +221,7 @@ def differences(
     for first, other, strategy in _pairs(audits):
         about = {"run": other.name, "baseline": first.name, "strategy": strategy}
         compared = _means(first, other, strategy, seed) + _statistics(first, other, strategy, seed)
-        if first.task.scored > 1:
+        if first.task.scores_apart:
             tests = [one for one in labels if about.items() <= one.items()]
             different = sum(one["q"] < 0.05 for one in tests)
             number = {"labels_different": different, "labels_tested": len(tests)}
@@ -249,27 +248,33 @@ def label_differences(audits: Sequence[SavedAudit]) -> list[dict[str, Any]]:
 
     Returns:
         Rows ``run, baseline, strategy, label, auroc_baseline, auroc, p, q``: McNemar's exact test
-        of the calls, corrected over the labels of one run and strategy. Labels that lack a class
-        are left out; none for runs that are not of several labels.
+        of the calls, corrected over the labels of one run and strategy; of outputs that are values
+        ``pearson`` in place of ``auroc``, and Wilcoxon's signed-rank test of the squared errors.
+        Labels that lack a class are left out, and outputs that are constant; none for runs that are
+        not of several labels or outputs.
     """
     rows: list[dict[str, Any]] = []
     for first, other, strategy in _pairs(audits):
-        if first.task.scored < 2:
+        if not first.task.scores_apart:
             continue
         y, scores = first.labels, [np.asarray(one.scores(strategy)) for one in (first, other)]
-        auroc = [first.task.per_label(y, one)["auroc"] for one in scores]
-        labels = np.flatnonzero(~np.isnan(auroc[0]))
-        right = [
-            (one > audit.task.threshold) == (y > 0.5)
-            for one, audit in zip(scores, (first, other), strict=True)
-        ]
-        tests = [statistics.mcnemar(right[0][:, k], right[1][:, k]) for k in labels]
+        metric = first.task.statistics[0]
+        values = [first.task.per_label(y, one)[metric] for one in scores]
+        labels = np.flatnonzero(~np.isnan(values[0]))
+        if first.task.probabilities:
+            each = [
+                (one > audit.task.threshold) == (y > 0.5)
+                for one, audit in zip(scores, (first, other), strict=True)
+            ]
+        else:
+            each = [(one - y) ** 2 for one in scores]
+        tests = [statistics.paired_test(each[0][:, k], each[1][:, k]) for k in labels]
         names = first.arrays.get("label_names", np.arange(y.shape[1]))
         for k, test, corrected in zip(labels, tests, statistics.corrected(tests), strict=True):
             rows.append(
                 {"run": other.name, "baseline": first.name, "strategy": strategy}
-                | {"label": str(names[k]), "auroc_baseline": float(auroc[0][k])}
-                | {"auroc": float(auroc[1][k]), "p": test, "q": float(corrected)}
+                | {"label": str(names[k]), f"{metric}_baseline": float(values[0][k])}
+                | {metric: float(values[1][k]), "p": test, "q": float(corrected)}
             )
     return rows
 
@@ -279,7 +284,7 @@ def comparable(first: SavedAudit, other: SavedAudit) -> bool:
 
     What cannot be shown to be the same is not: an audit without a checksum equals no other.
     """
-    same = ("task", "classes", "labels", "examples", "average_strands")
+    same = ("task", "classes", "labels", "outputs", "predictions", "examples", "average_strands")
     return bool(first.checksum) and first.checksum == other.checksum and all(
         first.figures.get(key) == other.figures.get(key) for key in same
     )  # fmt: skip
@@ -294,8 +299,7 @@ def _means(first: SavedAudit, other: SavedAudit, strategy: str, seed: int) -> li
         interval = statistics.of_means(change[:, None], first.groups, seed=seed)
         row = {"metric": metric, "difference": float(change.mean())}
         row |= {"low": float(interval.low[0]), "high": float(interval.high[0])}
-        if one.dtype == bool:
-            row["p"] = statistics.mcnemar(one, two)
+        row["p"] = statistics.paired_test(one, two)
         rows.append(row)
     return rows
 

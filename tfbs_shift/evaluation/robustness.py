@@ -161,6 +161,11 @@ class Robustness:
         return float((self.certificates == radii(self.windows)[-1]).mean())
 
     @property
+    def threshold(self) -> float:
+        """The probability from which on "yes" is called."""
+        return getattr(self.task, "meaning", self.task).threshold
+
+    @property
     def left_out(self) -> list[str]:
         """The labels that lack one of the classes, and so have no AUROC, or the outputs that are
         constant, and so have no correlation: names or numbers."""
@@ -420,7 +425,7 @@ def _intervals(
 
 def _predictions(result: Robustness, job: ScanJob, batch_size: int | None) -> dict[int, np.ndarray]:
     """At every start, (S, K), of the few examples to show where no column shows them: run anew."""
-    if not result.every or result.task.shown != "loss":
+    if not result.every or {"probability", "prediction"} & result.every.keys():
         return {}
     rows = np.unique([result.fragile, result.robust, *result.shown])
     predictions_of: dict[int, np.ndarray] = {}

@@ -181,6 +181,20 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     return float(stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
+def paired_test(first: np.ndarray, second: np.ndarray) -> float:
+    """The p-value for two models on the same examples.
+
+    McNemar's exact test of bool (N,), right or wrong; else Wilcoxon's signed-rank test of how wrong
+    each is, float (N,), two-sided.
+    """
+    if first.dtype == bool:
+        return mcnemar(first, second)
+    change = second.astype(np.float64) - first
+    if not change.any():
+        return 1.0
+    return float(stats.wilcoxon(change).pvalue)
+
+
 def corrected(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """p-values of several tests, corrected to control the false discovery rate.
 

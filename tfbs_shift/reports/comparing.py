@@ -96,8 +96,9 @@ def _differences(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.append(cells)
     note = (
         "95% paired bootstrap intervals. "
-        + ("Labels that differ: McNemar's exact test of the calls, " if labels else
-           "p: McNemar's exact test; q: ")
+        + ("Labels that differ: " if labels else "p: ")
+        + "McNemar's exact test of calls, Wilcoxon's signed-rank test of errors and distances; "
+        + ("" if labels else "q: ")
         + "corrected for the number of tests (false discovery rate; Benjamini and Hochberg)."
     )  # fmt: skip
     return Table(f"Differences from {rows[0]['baseline']}", table, note)

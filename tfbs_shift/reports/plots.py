@@ -123,7 +123,7 @@ def heat_map(audit: Robustness) -> Figure:
 
 
 def examples(audit: Robustness, chosen: Mapping[str, int]) -> Figure:
-    """Loss and probability (of several labels: of the one that moves most) against the shift.
+    """Loss and prediction (of several: of the one that moves most) against the shift.
 
     Args:
         audit: the audit.
@@ -133,8 +133,9 @@ def examples(audit: Robustness, chosen: Mapping[str, int]) -> Figure:
     shifts, rows = audit.windows.shifts, len(chosen)
     highest = audit.every["loss"][list(chosen.values())].max()
     for i, (title, example) in enumerate(chosen.items()):
-        probability, label = _probability(audit, example)
-        curves = [("probability", probability, COLOURS[0]),
+        predicted, label = _predicted(audit, example)
+        what = "probability" if audit.task.probabilities else "prediction"
+        curves = [(what, predicted, COLOURS[0]),
                   ("loss", audit.every["loss"][example], COLOURS[1])]  # fmt: skip
         title += label
         for j, (name, values, colour) in enumerate(curves):
@@ -143,8 +144,8 @@ def examples(audit: Robustness, chosen: Mapping[str, int]) -> Figure:
             axes.plot(shifts, values, color=colour, marker="o", markersize=2.5)
             if name == "probability":
                 axes.set_ylim(-0.03, 1.03)
-                axes.axhline(0.5, color="#909090", linewidth=0.8, linestyle=":")
-            else:
+                axes.axhline(audit.threshold, color="#909090", linewidth=0.8, linestyle=":")
+            elif name == "loss" and highest > 0:
                 axes.set_ylim(-0.03 * highest, 1.05 * highest)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if i == rows - 1:
@@ -154,13 +155,15 @@ def examples(audit: Robustness, chosen: Mapping[str, int]) -> Figure:
     return figure
 
 
-def _probability(audit: Robustness, example: int) -> tuple[np.ndarray, str]:
-    """What is drawn of an example, (S,): its column, or the label that moves most, and its name."""
-    if "probability" in audit.every:
-        return audit.every["probability"][example], ""
+def _predicted(audit: Robustness, example: int) -> tuple[np.ndarray, str]:
+    """What is drawn of an example, (S,): its column, or the output that moves most, its name."""
+    for column in ("probability", "prediction"):
+        if column in audit.every:
+            return audit.every[column][example], ""
     outputs = audit.predictions_of[example]
     label = int(np.ptp(outputs, axis=0).argmax())
-    name = audit.label_names[label] if audit.label_names else f"label {label}"
+    kind = "label" if audit.task.probabilities else "output"
+    name = audit.label_names[label] if audit.label_names else f"{kind} {label}"
     return outputs[:, label], f", {name}"
 
 

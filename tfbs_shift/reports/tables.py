@@ -9,6 +9,7 @@ import numpy as np
 
 from tfbs_shift.data import Examples
 from tfbs_shift.evaluation import Robustness
+from tfbs_shift.tasks import Classes, Values
 from tfbs_shift.text import aligned
 from tfbs_shift.windows import nearest
 
@@ -22,19 +23,30 @@ _OF_ALL_STARTS = ("consistency", "wobble", "flipped", "reliability")
 """Figures of all starts together that are one number, as far as a task has them."""
 
 
+_NAMES = {
+    "auroc": "AUROC",
+    "aupr": "AUPR",
+    "mcc": "MCC",
+    "mse": "MSE",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+}
+"""Metrics that are written otherwise than they are called."""
+
+
 def metrics(figures: Figures) -> list[str]:
-    """The metrics in which more is better, the first of which stands for all: all but the loss."""
+    """All metrics but the loss; the first stands for all."""
     return [name for name in next(iter(figures["strategies"].values())) if name != "loss"]
 
 
 def named(metric: str) -> str:
-    """A metric as people write it: accuracy, AUROC."""
-    return metric if metric in ("accuracy", "loss") else metric.upper()
+    """A metric as people write it: accuracy, AUROC, Pearson."""
+    return _NAMES.get(metric, metric)
 
 
 def capitalised(metric: str) -> str:
     """A metric as a sentence begins with it."""
-    return metric.capitalize() if metric in ("accuracy", "loss") else metric.upper()
+    return _NAMES.get(metric, metric.capitalize())
 
 
 def interval(figures: Figures, *path: str) -> tuple[float, float] | None:
@@ -125,17 +137,19 @@ def example_rows(audit: Robustness, examples: Examples) -> Iterator[Row]:
     columns: dict[str, Any] = {"example": range(count)}
     columns |= {} if examples.names is None else {"name": examples.names}
     columns |= {} if examples.intervals is None else examples.intervals._asdict()
-    if "right" in audit.every and examples.labels.shape[1] == 2:
-        columns["label"] = examples.y[:, 1]
+    columns |= _label_columns(audit, examples)
     columns["loss"] = scan.loss[everyone, centre]
     columns["worst_loss"] = scan.worst_loss
     columns["worst_shift"] = scan.worst_start - scan.windows.centre
-    if "probability" in audit.every:
-        probability = audit.every["probability"]
-        allowed = True if scan.allowed is None else scan.allowed
-        columns["probability"] = probability[everyone, centre]
-        columns["lowest"] = np.where(allowed, probability, np.inf).min(axis=1)
-        columns["highest"] = np.where(allowed, probability, -np.inf).max(axis=1)
+    if "moved" in audit.every:
+        columns["moved"] = audit.every["moved"][everyone, scan.worst_start - scan.starts[0]]
+    for name in ("probability", "prediction"):
+        if name in audit.every:
+            values = audit.every[name]
+            allowed = True if scan.allowed is None else scan.allowed
+            columns[name] = values[everyone, centre]
+            columns["lowest"] = np.where(allowed, values, np.inf).min(axis=1)
+            columns["highest"] = np.where(allowed, values, -np.inf).max(axis=1)
     columns["wobble"] = audit.examples["wobble"]
     columns["certificate"] = audit.certificates
     for row in zip(*columns.values(), strict=True):
@@ -143,14 +157,24 @@ def example_rows(audit: Robustness, examples: Examples) -> Iterator[Row]:
         yield dict(zip(columns, cells, strict=True))
 
 
+def _label_columns(audit: Robustness, examples: Examples) -> dict[str, Any]:
+    """The label of each example, where it has one."""
+    if isinstance(audit.task, Classes) and examples.two_classes():
+        return {"label": np.asarray(examples.labels)[:, 1]}
+    if isinstance(audit.task, Values) and audit.task.width == 1:
+        return {"label": np.asarray(examples.labels).reshape(-1)}
+    return {}
+
+
 def label_rows(audit: Robustness) -> Iterator[Row]:
-    """One a label: its name, its positives, its statistics under each strategy."""
+    """One a label or output: its name, its positives, what is known of it under each strategy."""
     first = next(iter(audit.per_label.values()))
-    names = audit.label_names or range(len(first["positives"]))
+    names = audit.label_names or range(audit.task.width)
     for k, name in enumerate(names):
-        row: Row = {"label": name, "positives": int(first["positives"][k])}
+        row: Row = {"label": name}
+        row |= {"positives": int(first["positives"][k])} if "positives" in first else {}
         for strategy, per_label in audit.per_label.items():
-            for metric in audit.task.statistics:
+            for metric in (one for one in per_label if one != "positives"):
                 value = per_label[metric][k]
                 row[f"{metric}_{strategy}"] = "" if np.isnan(value) else f"{value:.6f}"
         yield row
@@ -160,8 +184,8 @@ def bed_lines(audit: Robustness, examples: Examples) -> Iterator[str]:
     """Certificates as a BED track of the stored sequences, sorted, for a genome browser.
 
     The score is 1000 (r + 1) / (R + 1): 0 where the centre window is wrong already, 1000 where
-    every window is right. The name ends with ``r=`` and the certificate in bp. Shuffled sequences
-    (names ending in ``_shuf``) lie nowhere and are left out.
+    every window is right (or keeps what the centre predicts). The name ends with ``r=`` and the
+    certificate in bp. Shuffled sequences (names ending in ``_shuf``) lie nowhere and are left out.
     """
     places, certificates = examples.intervals, audit.certificates
     assert places is not None and certificates is not None
@@ -200,6 +224,10 @@ def _geometry(figures: Figures) -> str:
     what = f"{', '.join(others)} and {last}" if others else last
     if figures["task"] == "labels":
         what += f" (mean of {of_labels(figures)}, which have both classes)"
+    elif figures["task"] == "values" and figures["outputs"] > 1:
+        what += f" (mean of {figures['outputs']} outputs)"
+    elif figures["task"] == "unlabelled":
+        what += " (standard deviations of the predictions at the centre)"
     if figures.get("average_strands"):
         what += ", predictions of both strands averaged,"
     return (

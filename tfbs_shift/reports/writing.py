@@ -38,16 +38,27 @@ _MEANINGS = {
     "AUROC, AUPR": "areas under the ROC curve and, by trapezoids, the precision-recall curve: "
     "how well the probability ranks bound above unbound, at any threshold (several labels: means "
     "over those that have both classes).",
+    "Pearson, Spearman": "correlations of predictions and labels, of values and of ranks (several "
+    "outputs: means over those that have one).",
+    "MSE": "mean squared error, over examples and outputs; lower is better.",
+    "moved": "how far a prediction is from that of the same example at the centre, on average, in "
+    "standard deviations of the predictions at the centre over examples (several outputs: a mean "
+    "over them). Worst is the window whose prediction is furthest from the centre's.",
     "right at every shift": "the fraction of examples classified right wherever the window lies.",
     "averaged over shifts": "the prediction averaged over all windows, a cheap defence.",
     "mean over shifts": "what a uniform random shift gives on average.",
     "consistency": "how often two independent random shifts of an example agree on its class. A "
     "network that always says the same is consistent and useless: read it beside the accuracy.",
-    "wobble": "highest minus lowest probability over the windows of an example, on average.",
+    "wobble": "highest minus lowest prediction (a probability, or a value in its own unit) over "
+    "the windows of an example, on average (several labels or outputs: a mean over them).",
     "flipped": "the share of examples (several labels: of their labels) whose class at some shift "
     "is not that at the centre.",
+    "reliability": "the share of the variance of predictions that lies between examples and not "
+    "between the windows of one example (intraclass correlation, one-way; several outputs: a mean "
+    "over them). 1: the window does not matter; 0 or below: it matters more than the example.",
     "certified radius": "for one example the largest r such that every window shifted by at most r "
-    "bp is right (several labels: keeps every label's call); by enumeration, so exact.",
+    "bp is right (several labels, or none: is called as at the centre; values: predicts what the "
+    "centre does, within the tolerance); by enumeration, so exact.",
     "interval": "95% percentile bootstrap, examples drawn anew, or whole chromosomes where "
     "coordinates are known.",
 }
@@ -87,7 +98,7 @@ def write_audit(
     every, placed = bool(audit.every), examples.intervals is not None
     tables_of = {
         "robustness.csv": tables.strategy_rows(figures),
-        "labels.csv": tables.label_rows(audit) if audit.task.scored > 1 else (),
+        "labels.csv": tables.label_rows(audit) if audit.task.scores_apart else (),
         "curve.csv": figures["curve"],
         "examples.csv": tables.example_rows(audit, examples) if every else (),
     }
@@ -97,11 +108,11 @@ def write_audit(
     _write_or_remove(out / "certificates.bed", lines, _write_lines)
     with replacing(out / "shifts.npz") as path:
         np.savez_compressed(path, **_arrays(audit, examples))
-    if audit.task.scored > 1:
+    if audit.task.scores_apart:
         _write_predictions(audit, out / "predictions")
     plotted = _plotted(audit, examples, figures, title) if every else {}
     more = [_checks(figures)]
-    if "controls" in figures:
+    if figures.get("controls"):
         more.insert(0, _controls(figures))
     _write_page(
         f"Shift audit of {title}",
@@ -138,7 +149,7 @@ def _write_lines(path: Path, lines: Iterable[str], _: str) -> None:
 
 
 def _write_predictions(audit: Robustness, folder: Path) -> None:
-    """What ``compare`` needs of several labels, unless it was made there."""
+    """What ``compare`` needs of several labels or outputs, unless it was made there."""
     for name, columns in audit.chosen.items():
         path, scores = folder / f"predictions_{name}.npy", columns["scores"]
         made_there = isinstance(scores, np.memmap) and Path(scores.filename) == path.resolve()
@@ -219,7 +230,8 @@ def _arrays(audit: Robustness, examples: Examples) -> dict[str, Any]:
         arrays |= {n: getattr(audit.scan, n) for n in ("worst_start", "worst_loss")}
         arrays |= audit.every | {"wobble": audit.examples["wobble"]}
         arrays |= {"allowed": audit.allowed, "certificate": audit.certificates}
-    arrays |= {"labels": np.asarray(examples.labels), "names": examples.names}
+    labels = None if examples.labels is None else np.asarray(examples.labels)
+    arrays |= {"labels": labels, "names": examples.names}
     arrays["strand"] = examples.strand
     arrays["label_names"] = None if audit.label_names is None else np.array(audit.label_names)
     arrays |= {} if examples.intervals is None else examples.intervals._asdict()
@@ -227,10 +239,10 @@ def _arrays(audit: Robustness, examples: Examples) -> dict[str, Any]:
 
 
 def _curves(figures: Figures) -> dict[str, str]:
-    """The metrics that curves are drawn of, by file name: the first, and AUROC where it is not."""
+    """The metrics that curves are drawn of, by file name: the first; AUROC or MSE if it is not."""
     first, *others = tables.metrics(figures)
-    more = "auroc" in others and tables.is_known(figures["curve"][0]["auroc"])
-    return {"curve": first} | ({"curve_auroc": "auroc"} if more else {})
+    known = [m for m in ("auroc", "mse") if m in others and tables.is_known(figures["curve"][0][m])]
+    return {"curve": first} | {f"curve_{metric}": metric for metric in known}
 
 
 def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str) -> Plotted:
@@ -271,7 +283,7 @@ def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str
                 plots.distance(audit),
             ),
             "heat_map": (
-                ("Probability of class 1" if what == "probability" else what.capitalize())
+                ("Probability of class 1" if what == "probability" else _SHOWN.get(what, what))
                 + " of examples at every shift (evenly spread ones of all, the least certified on "
                 "top).",
                 plots.heat_map(audit),
@@ -342,9 +354,27 @@ def _write_page(
                     figure.savefig(path, dpi=160, metadata={"Date": None} if suffix == ".svg"
                                    else None)  # fmt: skip
     figures = {heading: dict(section.values()) for heading, section in plotted.items()}
-    html = page(title, finding, warnings, shown, figures, _MEANINGS, about)
+    used = {cell.lower() for table in shown for row in table.rows for cell in row[:1]}
+    meanings = {
+        word: text for word, text in _MEANINGS.items() if word in _ALWAYS or _is_used(word, used)
+    }
+    html = page(title, finding, warnings, shown, figures, meanings, about)
     with replacing(out / "report.html") as path:
         path.write_text(html, encoding="utf-8")
+
+
+_ALWAYS = ("certified radius", "interval")
+_SHOWN = {
+    "loss": "Loss",
+    "prediction": "Prediction",
+    "moved": "Distance from the centre's prediction",
+}
+
+
+def _is_used(words: str, cells: Iterable[str]) -> bool:
+    """Whether a word, or one of several, stands in the first column of some table."""
+    names = ["worst_of_"] if words == "worst_of_n" else words.lower().split(", ")
+    return any(name in cell for name in names for cell in cells)
 
 
 def _controls(figures: Figures) -> Table:
@@ -363,6 +393,24 @@ def _controls(figures: Figures) -> Table:
     )
 
 
+def _constant(figures: Figures, whole: int) -> str:
+    """How many examples are predicted alike at every shift."""
+    count = figures["examples"]
+    share = f"{whole / count:.1%} of {count} examples"
+    if "flipped" in figures:
+        calls = "label calls" if "labels" in figures else "calls"
+        return (
+            f"{share} are called at every shift as at the centre; {figures['flipped']:.1%} of "
+            f"{calls} flip at some shift."
+        )
+    tolerance = figures["tolerance"]
+    spread = f"{tolerance[0]:.3g}" if len(set(tolerance)) == 1 else "each its own tolerance"
+    why = ""
+    if figures["tolerance_is_relative"]:
+        why = ", a tenth of the standard deviation of the predictions at the centre"
+    return f"{share} keep at every shift what is predicted at the centre, within {spread}{why}."
+
+
 def _checks(figures: Figures) -> Table:
     rows = [["check", "what was seen"]]
     rows += [
@@ -378,6 +426,10 @@ def _finding(name: str, figures: Figures) -> list[str]:
     what = tables.capitalised(metric)
     if figures["task"] == "labels":
         what += f" (mean of {tables.of_labels(figures)})"
+    elif metric == "pearson":
+        what += " correlation"
+    elif metric == "moved":
+        what = "Predictions moved, in standard deviations between examples,"
     shown = ", ".join(f"{v[metric]:.3f} under {n}" for n, v in figures["strategies"].items()
                       if tables.is_known(v[metric]))  # fmt: skip
     if not figures["curve"]:
@@ -390,6 +442,14 @@ def _finding(name: str, figures: Figures) -> list[str]:
         lead.append(
             f"{whole / figures['examples']:.1%} of {figures['examples']} examples are right at "
             f"every shift; {figures['flipped']:.1%} change their class at some shift."
+        )
+    else:
+        lead.append(_constant(figures, whole))
+    if tables.is_known(figures["reliability"]):
+        between = min(max(figures["reliability"], 0.0), 1.0)
+        lead.append(
+            f"{between:.1%} of the variance of predictions lies between examples, "
+            f"{1 - between:.1%} between the windows of one (reliability)."
         )
     if "protection" in figures:
         done = figures["protection"]

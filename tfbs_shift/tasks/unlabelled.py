@@ -23,7 +23,8 @@ class Unlabelled(Task):
     mean over outputs (of which those are left out that are the same for all examples). Where the
     predictions are probabilities, ``flipped`` and certificates are of calls, else certificates are
     of a tolerance, as for :class:`Values`. The labels are the predictions at the centre, and the
-    loss is the squared distance from them.
+    loss is the squared distance from them. Where a prediction is one number it is a column, too:
+    the ``probability`` of class 1, or the ``prediction``.
 
     Attributes:
         of: what the predictions mean; of unknown ones Values.
@@ -33,8 +34,6 @@ class Unlabelled(Task):
 
     name = "unlabelled"
     means: ClassVar = {"moved": "moved"}
-    columns: ClassVar = {"moved": np.float32}
-    shown = "moved"
     wants_centre = True
 
     of: Task | None = None
@@ -45,6 +44,15 @@ class Unlabelled(Task):
     def meaning(self) -> Task:
         """What the predictions mean."""
         return Values(self.width) if self.of is None else self.of
+
+    @property
+    def columns(self) -> dict[str, type]:
+        """``moved``, and the column of the prediction, if it is one number."""
+        return dict.fromkeys(["moved", *filter(None, [self.meaning.score_column])], np.float32)
+
+    @property
+    def shown(self) -> str:
+        return self.meaning.score_column or "moved"
 
     @property
     def probabilities(self) -> bool:
@@ -92,13 +100,15 @@ class Unlabelled(Task):
         return replace(self, of=meaning.without_logits(), labelled_by=self.labelled_by or meaning)
 
     def at_starts(self, predictions: np.ndarray, y: np.ndarray) -> Columns:
+        outputs, one = self.outputs(predictions), self.meaning.score_column
+        columns = {one: outputs[..., -1]} if one else {}
         deviations = np.asarray(self.deviations)
         known = deviations > 0
         if not known.any():
-            return {"moved": np.zeros(predictions.shape[:-1], np.float32)}
+            return {"moved": np.zeros(predictions.shape[:-1], np.float32), **columns}
         centre = (self.labelled_by or self.meaning).outputs(y)
-        distance = np.abs(self.outputs(predictions) - centre[:, None])
-        return {"moved": (distance[..., known] / deviations[known]).mean(axis=-1)}
+        distance = np.abs(outputs - centre[:, None])
+        return {"moved": (distance[..., known] / deviations[known]).mean(axis=-1), **columns}
 
     def over_starts(
         self, predictions: np.ndarray, columns: Columns, weights: np.ndarray, centre: np.ndarray
