@@ -121,7 +121,12 @@ def write_audit(
         [Table("", tables.table({title: figures}), f"{tables.caption({title: figures})}."), *more],
         plotted,
         out,
-        [*audit.provenance, *([""] if audit.provenance and about else []), *about],
+        [
+            *audit.provenance,
+            f"predictions are judged as {audit.task.name}: {audit.reason}",
+            *([""] if about else []),
+            *about,
+        ],
     )
 
 
@@ -403,12 +408,13 @@ def _constant(figures: Figures, whole: int) -> str:
             f"{share} are called at every shift as at the centre; {figures['flipped']:.1%} of "
             f"{calls} flip at some shift."
         )
-    tolerance = figures["tolerance"]
-    spread = f"{tolerance[0]:.3g}" if len(set(tolerance)) == 1 else "each its own tolerance"
-    why = ""
-    if figures["tolerance_is_relative"]:
-        why = ", a tenth of the standard deviation of the predictions at the centre"
-    return f"{share} keep at every shift what is predicted at the centre, within {spread}{why}."
+    tolerance, relative = figures["tolerance"], figures["tolerance_is_relative"]
+    tenth = "a tenth of the standard deviation of {} predictions at the centre"
+    if len(tolerance) > 1 and relative:
+        within = f"each output within {tenth.format('its')}"
+    else:
+        within = f"within {tolerance[0]:.3g}" + (f", {tenth.format('the')}" if relative else "")
+    return f"{share} keep at every shift what is predicted at the centre, {within}."
 
 
 def _checks(figures: Figures) -> Table:
