@@ -9,13 +9,16 @@ import subprocess
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics
 
-from tfbs_shift import Details, Shifts, audit, data, models, reports
+from tfbs_shift import Details, InputError, Shifts, audit, data, models, reports
 from tfbs_shift.commands import main
+from tfbs_shift.data import Examples
 from tfbs_shift.evaluation.comparing import SavedAudit, compare
+from tfbs_shift.reports import tables
 
-from .conftest import functional
+from .conftest import WINDOW, functional
 from .test_commands import deepsea_folder, fails
 
 __all__ = ["deepsea_folder"]  # a fixture
@@ -236,3 +239,153 @@ def test_audits_of_several_labels_written_from_python_are_compared(tmp_path, rng
     row = comparison.differences[0]
     auroc = [metrics.roc_auc_score(y, runs[n].chosen["none"]["scores"]) for n in ("one", "two")]
     assert row["difference"] == pytest.approx(auroc[1] - auroc[0])
+
+
+# ---- values, and audits without labels ----
+
+
+def audited(tmp_path, units, activation, labelled=True, name="a", seed=0, **details):
+    """An audit of a random network, in a folder: (audit, examples, folder)."""
+    keras.utils.set_random_seed(seed)
+    model = functional(units, activation)
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 4, (40, WINDOW + 5)).astype(np.uint8)
+    y = rng.normal(size=(40, units)).astype(np.float32) if labelled else None
+    names = [f"track{k}" for k in range(units)] if units > 1 else None
+    examples = Examples(codes, y, source="random", label_names=names)
+    found = audit(model, examples, details=Details(**details))
+    reports.write_audit(found, examples, tmp_path / name, title="network")
+    return found, examples, tmp_path / name
+
+
+def test_an_audit_of_one_value(tmp_path):
+    _, examples, out = audited(tmp_path, 1, None)
+    arrays = np.load(out / "shifts.npz")
+    y = examples.y[:, 0]
+    figures = json.loads((out / "robustness.json").read_text())
+    for strategy in ("none", "random", "worst"):
+        p = arrays[f"prediction_{strategy}"]
+        metrics = figures["strategies"][strategy]
+        assert metrics["pearson"] == pytest.approx(stats.pearsonr(y, p)[0], abs=1e-5)
+        assert metrics["mse"] == pytest.approx(np.mean((y - p) ** 2), rel=1e-4)
+    tolerance = arrays["prediction_none"].std() / 10
+    assert figures["tolerance"] == [pytest.approx(tolerance, rel=1e-4)]
+    rows = list(csv.DictReader((out / "examples.csv").open()))
+    assert np.allclose([float(row["label"]) for row in rows], y, atol=1e-5)
+    lowest = arrays["prediction"].min(axis=1)
+    assert np.allclose([float(row["lowest"]) for row in rows], lowest, atol=1e-5)
+    page = (out / "report.html").read_text()
+    kept = (arrays["certificate"] == 3).mean()
+    assert f"{kept:.1%} of 40 examples keep at every shift what is predicted" in page
+    assert f"within {tolerance:.3g}, a tenth of the standard deviation" in page
+    assert "its labels are numbers other than 0 and 1" in page
+    assert "<b>Pearson, Spearman</b>" in page and "<b>AUROC" not in page
+    assert not (out / "labels.csv").exists()
+    assert {path.stem for path in (out / "plots").glob("*.png")} >= {"curve", "curve_mse"}
+    given, _, out = audited(tmp_path, 1, None, name="given", tolerance=0.25)
+    assert given.task.tolerance == (0.25,)
+    assert "predicted at the centre, within 0.25." in (out / "report.html").read_text()
+
+
+def test_an_audit_of_several_values(tmp_path):
+    found, examples, out = audited(tmp_path, 3, "softplus")
+    rows = list(csv.DictReader((out / "labels.csv").open()))
+    assert [row["label"] for row in rows] == ["track0", "track1", "track2"]
+    for k, row in enumerate(rows):
+        for strategy in ("none", "worst"):
+            p = np.load(out / "predictions" / f"predictions_{strategy}.npy")[:, k]
+            y = examples.y[:, k]
+            assert float(row[f"pearson_{strategy}"]) == pytest.approx(
+                stats.pearsonr(y, p)[0], abs=1e-5
+            )
+            assert float(row[f"spearman_{strategy}"]) == pytest.approx(
+                stats.spearmanr(y, p)[0], abs=1e-5
+            )
+            assert float(row[f"mse_{strategy}"]) == pytest.approx(np.mean((y - p) ** 2), rel=1e-4)
+    assert "each output within a tenth" in (out / "report.html").read_text()
+    assert "mean of 3 outputs" in tables.text_table({"a": found.to_dict()})
+
+
+@pytest.mark.parametrize(("units", "activation"), [(1, "sigmoid"), (2, "softmax"), (3, "sigmoid"),
+                                                   (1, None), (2, None)])  # fmt: skip
+def test_an_audit_without_labels(units, activation, tmp_path):
+    _, _, out = audited(tmp_path, units, activation, labelled=False)
+    arrays = np.load(out / "shifts.npz")
+    assert "labels" not in arrays.files
+    rows = list(csv.DictReader((out / "examples.csv").open()))
+    assert "label" not in rows[0]
+    worst = arrays["worst_start"] - arrays["starts"][0]
+    moved = arrays["moved"][np.arange(40), worst]
+    assert np.allclose([float(row["moved"]) for row in rows], moved, atol=1e-5)
+    figures = json.loads((out / "robustness.json").read_text())
+    assert figures["task"] == "unlabelled"
+    assert figures["strategies"]["worst"]["moved"] == pytest.approx(moved.mean(), rel=1e-4)
+    page = (out / "report.html").read_text()
+    if activation is None:
+        assert "keep at every shift what is predicted" in page and "flipped" not in page
+        assert figures["controls"] is None if "controls" in figures else True
+    else:
+        assert "called at every shift as at the centre" in page and "<b>flipped</b>" in page
+    assert ("prediction" in rows[0]) == (activation is None and units == 1)
+    assert ("probability" in rows[0]) == (activation == "softmax" or (units, activation) ==
+                                          (1, "sigmoid"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("units", "labelled"), [(1, True), (3, True), (1, False)])
+def test_audits_of_values_are_compared(units, labelled, tmp_path):
+    """Paired tests and differences, beside scipy's on the arrays."""
+    folders = [audited(tmp_path, units, None, labelled, f"seed{s}", s)[2] for s in (0, 1)]
+    audits = [SavedAudit.read(folder) for folder in folders]
+    found = compare(audits)
+    column = "squared_error" if labelled else "moved"
+    one, two = (np.load(folder / "shifts.npz")[f"{column}_worst"] for folder in folders)
+    metric = "mse" if labelled else "moved"
+    (row,) = [r for r in found.differences if (r["strategy"], r["metric"]) == ("worst", metric)]
+    assert row["difference"] == pytest.approx((two - one).mean(), rel=1e-4)
+    assert row["low"] < row["difference"] < row["high"]
+    assert row["p"] == pytest.approx(stats.wilcoxon(two.astype(float) - one).pvalue)
+    (none,) = [r for r in found.differences if (r["strategy"], r["metric"]) == ("none", metric)]
+    if not labelled:
+        assert none["difference"] == pytest.approx(0, abs=1e-4)
+        assert found.labels == []
+        return
+    (row,) = [r for r in found.differences if (r["strategy"], r["metric"]) == ("worst", "pearson")]
+    gap = [a.figures["strategies"]["worst"]["pearson"] for a in audits]
+    assert row["difference"] == pytest.approx(gap[1] - gap[0], abs=1e-5)
+    assert len(found.labels) == (3 * 3 if units == 3 else 0)
+    for one in found.labels:
+        k = int(one["label"].removeprefix("track"))
+        errors = [
+            (np.load(folder / "predictions" / f"predictions_{one['strategy']}.npy")[:, k]
+             - np.load(folder / "shifts.npz")["labels"][:, k]) ** 2
+            for folder in folders
+        ]  # fmt: skip
+        assert one["p"] == pytest.approx(stats.wilcoxon(errors[1] - errors[0]).pvalue, rel=1e-3)
+
+
+def test_other_tasks_are_not_compared(tmp_path):
+    values, nothing = (audited(tmp_path, 1, None, labelled, f"is{labelled}")[2]
+                       for labelled in (True, False))  # fmt: skip
+    with pytest.raises(InputError, match=r"different tasks .*isTrue: values, isFalse: unlabelled"):
+        compare([SavedAudit.read(values), SavedAudit.read(nothing)])
+
+
+def test_one_label_by_itself(tmp_path):
+    """A sigmoid that is to be judged as a label: AUROC and AUPR, and nothing of classes."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 4, (40, WINDOW + 5)).astype(np.uint8)
+    y = rng.integers(0, 2, (40, 1)).astype(np.uint8)
+    examples = Examples(codes, y, source="random")
+    for name, seed in (("a", 0), ("b", 1)):
+        keras.utils.set_random_seed(seed)
+        model = functional(1, "sigmoid")
+        found_audit = audit(model, examples, details=Details(task="labels"))
+        reports.write_audit(found_audit, examples, tmp_path / name)
+    assert list(found_audit.strategies["worst"]) == ["auroc", "aupr", "loss"]
+    scores = np.load(tmp_path / "b" / "predictions" / "predictions_worst.npy")
+    assert found_audit.strategies["worst"]["auroc"] == pytest.approx(
+        metrics.roc_auc_score(y[:, 0], scores[:, 0])
+    )
+    found = compare([SavedAudit.read(tmp_path / name) for name in ("a", "b")])
+    assert {row["metric"] for row in found.differences} == {"auroc", "aupr"}

@@ -57,6 +57,11 @@ class SavedAudit:
         if not isinstance(figures, dict) or figures.get("schema") != SCHEMA:
             raise InputError(f"{path}: want schema {SCHEMA}; run tfbs-shift evaluate again")
         missing = [key for key in _NEEDED if key not in figures]
+        if not missing and figures["task"] in TASKS:
+            try:
+                described_by(figures)
+            except KeyError as error:
+                missing = [error.args[0]]
         if missing or figures["task"] not in TASKS:
             what = f"no {missing[0]}" if missing else f"task {figures['task']!r}"
             raise InputError(f"{path}: {what} in it; run tfbs-shift evaluate again")
