@@ -10,7 +10,15 @@ from scipy import special
 
 from tfbs_shift.errors import InputError
 from tfbs_shift.tasks.areas import label_scores, resampled_scores
-from tfbs_shift.tasks.base import Columns, Task, binary_labels, clipped, improbable, span
+from tfbs_shift.tasks.base import (
+    Columns,
+    Task,
+    binary_labels,
+    clipped,
+    column_to_show,
+    improbable,
+    span,
+)
 
 _ROWS = 2**14
 """Labels checked at once."""
@@ -90,9 +98,7 @@ class Labels(Task):
     def profile(
         self, outputs: np.ndarray, y: np.ndarray, label: int | None
     ) -> tuple[np.ndarray, str]:
-        column = int(np.ptp(outputs, axis=0).argmax()) if label is None else label
-        if not 0 <= column < self.width:
-            raise InputError(f"label {label}: want 0..{self.width - 1}")
+        column = column_to_show(outputs, label)
         return outputs[:, column], f"label {column}"
 
     def described(self) -> dict[str, Any]:
