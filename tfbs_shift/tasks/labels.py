@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import special
 
+from tfbs_shift.data.columns import FileColumn
 from tfbs_shift.errors import InputError
 from tfbs_shift.tasks.areas import label_scores, resampled_scores
 from tfbs_shift.tasks.base import (
@@ -51,7 +52,7 @@ class Labels(Task):
             raise InputError(f"{count} sequences, but {len(y)} labels")
         if tuple(np.shape(y)) != (count, self.width):
             raise InputError(f"labels {np.shape(y)}: the model predicts ({count}, {self.width})")
-        if isinstance(y, np.ndarray) or hasattr(y, "chunks"):  # not those that a reader unpacks
+        if not isinstance(y, FileColumn):  # bits that a reader unpacks are nothing else
             for begin in range(0, count, _ROWS):
                 binary_labels(np.asarray(y[begin : begin + _ROWS]), "0 or 1 for each label")
         return y
