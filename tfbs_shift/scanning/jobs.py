@@ -17,9 +17,11 @@ from tfbs_shift.scanning.predictors import predictor
 from tfbs_shift.tasks import Task, Unlabelled
 from tfbs_shift.tasks.inferring import Judged, Meaning, judged
 from tfbs_shift.tasks.losses import name_of
+from tfbs_shift.tasks.outputs import Output
 from tfbs_shift.windows import WindowRange, nearest
 
 _BATCH_SIZE = 128
+_FEW = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +82,15 @@ class ScanJob:
         if allowed is not None and len(allowed) != len(x):
             raise InputError(f"{len(x)} sequences, but {len(allowed)} protected spans")
         centre = slice(windows.centre, windows.centre + windows.window)
-        clues = model.clues(np.asarray(x[:8])[:, centre])
-        known = judged(clues, meaning or Meaning(), y)
+        clues = model.clues(np.asarray(x[:_FEW])[:, centre])
+        meaning = meaning or Meaning()
+        y = Output.given(meaning.output).labels(clues.outputs, y)
+        known = judged(clues, meaning, y)
         job = cls(model, known, x, None, windows, allowed)
         if isinstance(known.task, Unlabelled):
             return job.unlabelled()
         if known.total:
-            return replace(job, y=_of_outputs(known, y, len(x)))
+            return replace(job, y=_of_outputs(known, y, windows, len(x)))
         return replace(job, y=known.task.labels(y, len(x)))
 
     def unlabelled(self) -> ScanJob:
@@ -105,19 +109,25 @@ class ScanJob:
         return replace(self.judged, task=task)
 
     def at_centre(self) -> np.ndarray:
-        """Predictions at No Shift's window, float32 (N, K)."""
+        """Predictions at No Shift's window, float32 (N, K).
+
+        Raises:
+            InputError: some are no finite numbers.
+        """
         column = nearest(len(self.x), self.windows, self.allowed)
         starts = self.windows.starts[column][:, None]
-        return np.concatenate(
+        found = np.concatenate(
             [predictions[:, 0] for _, _, predictions in self.blocks(starts, losses=False)]
         )
+        self._name(_not_finite(found), "its prediction at the centre is", "sequences")
+        return found
 
-    def few(self) -> np.ndarray:
-        """Predictions of the first examples at No Shift's window, float32 (n, K)."""
-        rows = np.arange(min(2, len(self.x)))
+    def few(self) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (n,) and predictions (n, K) of the first examples at No Shift's window."""
+        rows = np.arange(min(_FEW, len(self.x)))
         starts = self.windows.starts[nearest(len(self.x), self.windows, self.allowed)[rows]]
-        ((_, _, predictions),) = self.blocks(starts[:, None], rows=rows, losses=False)
-        return predictions[:, 0]
+        ((_, losses, predictions),) = self.blocks(starts[:, None], rows=rows)
+        return losses[:, 0], predictions[:, 0]
 
     def blocks(
         self,
@@ -193,22 +203,29 @@ class ScanJob:
 
     def check_finite(self, losses: np.ndarray, first: int = 0) -> None:
         """Raises InputError where losses (n, ...) of examples from ``first`` on are not finite."""
-        finite = np.isfinite(losses).reshape(len(losses), -1).all(axis=1)
-        if finite.all():
+        named = " + ".join(name_of(one.loss) for one in self.judged.loss.losses)
+        wrong = first + _not_finite(losses)
+        self._name(wrong, f"the loss {named} is", "predictions and labels")
+
+    def _name(self, wrong: np.ndarray, what: str, where: str) -> None:
+        """Raises InputError if there are wrong examples: what is no number, where to look."""
+        if not len(wrong):
             return
-        wrong = first + np.flatnonzero(~finite)
-        losses_named = " + ".join(name_of(one.loss) for one in self.judged.loss.losses)
         shown = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
         raise InputError(
-            f"model {self.predictor.name!r}: the loss {losses_named} is no finite number of "
-            f"{len(wrong)} examples ({shown}); look at their predictions and labels, or leave them "
-            "out"
+            f"model {self.predictor.name!r}: {what} no finite number of {len(wrong)} examples "
+            f"({shown}); look at their {where}, or leave them out"
         )
 
     def rows_at_once(self, batch_size: int | None, count: int) -> int:
         """Rows of a block of ``blocks`` over ``count`` rows, all devices together."""
         replicas = devices.replicas()
         return replicas * min(batch_size or _BATCH_SIZE, math.ceil(count / replicas))
+
+
+def _not_finite(values: np.ndarray) -> np.ndarray:
+    """Rows of (n, ...) in which not all is a finite number."""
+    return np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
 
 
 def _picked(column: Any, rows: np.ndarray) -> np.ndarray:
@@ -225,10 +242,12 @@ def _check_inputs(model: Predictor, x: Any) -> None:
             raise InputError(f"args[{i}]: {len(arg)} rows for {len(x)} sequences")
 
 
-def _of_outputs(known: Judged, y: Any, count: int) -> tuple[Any, ...]:
-    """Labels of each output that has a loss, checked to be of ``count`` examples."""
-    labels = tuple(known.loss.of_outputs(known.outputs, y))
+def _of_outputs(known: Judged, y: Any, windows: WindowRange, count: int) -> tuple[Any, ...]:
+    """Labels of each output that has a loss, checked to be of ``count`` examples and to fit."""
+    labels = known.loss.of_outputs(known.outputs, y)
+    labels = tuple(one if hasattr(one, "shape") else np.asarray(one) for one in labels)
     for one in labels:
         if len(one) != count:
             raise InputError(f"{count} sequences, but {len(one)} labels")
+    known.loss.check(known.outputs, labels, windows.slack)
     return labels

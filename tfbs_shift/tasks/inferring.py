@@ -72,6 +72,7 @@ class Clues:
         losses: what the model was compiled with.
         positions_first: an output with positions is (batch, positions, K), as of Keras; else it is
             not known which axis they are.
+        doubts: what is wrong with its predictions, for people.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Clues:
     activations: Sequence[str] = ()
     losses: Sequence[WeightedLoss] = ()
     positions_first: bool = True
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +164,7 @@ def judged(clues: Clues, meaning: Meaning, y: Any = None) -> Judged:
             f"positions: of model {clues.name!r} it is not known which axis they are; give output= "
             "a function, such as lambda p: p.mean(-1)"
         )
+    _warn(clues.name, clues.doubts)
     width, number = _chosen(clues, output)
     own = _losses(clues, meaning, output, number)
     if width is None:
@@ -176,8 +179,7 @@ def judged(clues: Clues, meaning: Meaning, y: Any = None) -> Judged:
     logits = kind.logits
     task = _task(kind, meaning, width)
     doubts = _doubts(kind, own)
-    for doubt in doubts:
-        warnings.warn(f"model {clues.name!r}: {doubt}", stacklevel=2)
+    _warn(clues.name, doubts)
     if y is None:
         loss: Any = [WeightedLoss(0, squared_distance)]
         task = Unlabelled(width, of=task)
@@ -185,7 +187,13 @@ def judged(clues: Clues, meaning: Meaning, y: Any = None) -> Judged:
         loss = own or [WeightedLoss(0, keras_losses.get(_default(kind.name, width)))]
     total = TotalLoss(tuple(one._replace(output=0) for one in loss))
     sure = kind.sure or logits or kind.name == "values"
+    doubts = (*clues.doubts, *doubts)
     return Judged(output, clues.outputs, task, total, reason, sure, doubts=doubts)
+
+
+def _warn(name: str, doubts: Sequence[str]) -> None:
+    for doubt in doubts:
+        warnings.warn(f"model {name!r}: {doubt}", stacklevel=3)
 
 
 @dataclass(frozen=True)
@@ -238,7 +246,7 @@ def _only_loss(
     if output.which is not None:
         number = output.index(clues.outputs)
         own = [one._replace(output=number) for one in own]
-    loss = TotalLoss(tuple(one._replace(loss=single_loss(one.loss, 2)) for one in own))
+    loss = TotalLoss(tuple(one._replace(loss=single_loss(one.loss, None)) for one in own))
     return Judged(output, clues.outputs, OnlyLoss(1), loss, f"{what}: {want}", total=True)
 
 

@@ -47,9 +47,11 @@ class Labels(Task):
         return self.width
 
     def labels(self, y: Any, count: int) -> Any:
-        """0/1 (N, K), as they are: those of many examples may stay in their file."""
+        """0/1 (N, K) as they are, those of many examples may stay in their file; (N,) of one."""
         if len(y) != count:
             raise InputError(f"{count} sequences, but {len(y)} labels")
+        if self.width == 1 and np.shape(y) == (count,):
+            y = np.asarray(y)[:, None]
         if tuple(np.shape(y)) != (count, self.width):
             raise InputError(f"labels {np.shape(y)}: the model predicts ({count}, {self.width})")
         if not isinstance(y, FileColumn):  # bits that a reader unpacks are nothing else

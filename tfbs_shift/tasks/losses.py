@@ -91,12 +91,12 @@ def compiled_losses(loss: Any, weights: Any, names: Sequence[str]) -> list[Weigh
     ]
 
 
-def single_loss(loss: Any, width: int, flat_labels: bool = False) -> Any:
+def single_loss(loss: Any, width: int | None, flat_labels: bool = False) -> Any:
     """The loss object or function that a loss, or its name, stands for.
 
     Args:
         loss: a Keras loss, its name, a function (y, predictions), or a list or dict with one.
-        width: K of the predictions (B, K).
+        width: K of the predictions (B, K); None: not known, so "crossentropy" stays what it is.
         flat_labels: labels are class numbers, which tells what "crossentropy" stands for.
 
     Raises:
@@ -110,6 +110,8 @@ def single_loss(loss: Any, width: int, flat_labels: bool = False) -> Any:
             raise InputError(f"{len(values)} losses: want a model with one output and one loss")
         loss = values[0]
     if loss in ("crossentropy", "ce"):  # what Keras makes of them
+        if width is None:
+            return loss
         if width == 1:
             loss = "binary_crossentropy"
         elif flat_labels:
@@ -138,7 +140,7 @@ def example_loss(loss: Any, y: Tensor, predictions: Tensor) -> Tensor:
     Raises:
         InputError: several losses, or a loss that cannot be computed for one example at a time.
     """
-    flat = len(y.shape) == 1 or y.shape[-1] == 1
+    flat = len(y.shape) < len(predictions.shape) or y.shape[-1] == 1
     loss = single_loss(loss, predictions.shape[-1], flat)
     predictions = ops.cast(predictions, "float32")
     y = ops.cast(y, "float32")
@@ -204,6 +206,24 @@ class TotalLoss:
             for i, y in zip(self.labelled, labels, strict=True)
         )
 
+    def check(self, outputs: Outputs, labels: Sequence[Any], slack: int) -> None:
+        """Raises InputError where labels (N, ...) do not fit their output: they would be stretched
+        to it. What a loss of somebody's own wants is not known."""
+        moving = self.moving(outputs, labels, slack)
+        for output, loss, _ in self.losses:
+            number, shape = self.labelled.index(output), outputs.shapes[output]
+            given = tuple(labels[number].shape[1:])
+            if moving[number] is not None:
+                given = (moving[number], *given[1:])
+            if not _is_by_itself(single_loss(loss, None)):
+                continue
+            wanted = shape[:-1] if is_sparse(loss) else shape
+            if not _fit(given, wanted):
+                raise InputError(
+                    f"labels of {outputs.names[output]}: {given} an example; its loss "
+                    f"{name_of(loss)} wants {wanted}"
+                )
+
     def of_outputs(self, outputs: Outputs, y: Any) -> list[Any]:
         """Labels of each output that has any.
 
@@ -239,6 +259,30 @@ class TotalLoss:
             value = example_loss(loss, y, predictions[output])
             total = total + (value if weight == 1 else weight * value)
         return total
+
+
+def _fit(given: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether shapes are the same to Keras's losses: a last axis of one may be missing."""
+    one, other = (s[:-1] if s and s[-1] == 1 else s for s in (given, wanted))
+    return len(one) == len(other) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True)
+    )
+
+
+def is_of_keras(loss: Any) -> bool:
+    """Whether a loss object or function is one of Keras's own."""
+    made_of = getattr(loss, "fn", loss)
+    kinds = [type(loss), made_of] if isinstance(loss, losses.Loss) else [loss]
+    modules = (getattr(kind, "__module__", "") or "" for kind in kinds)
+    return loss is squared_distance or all(module.startswith("keras.") for module in modules)
+
+
+def described_loss(loss: Any) -> str:
+    """A loss in words that tell it from others, as far as that is known of one of somebody's."""
+    if not isinstance(loss, losses.Loss) or not is_of_keras(loss):
+        return name_of(loss)
+    arguments = getattr(loss, "_fn_kwargs", {})  # a config leaves some of them out
+    return f"{name_of(loss)} {loss.get_config()} {arguments}"
 
 
 def is_sparse(loss: Any) -> bool:

@@ -45,7 +45,8 @@ class Outputs(NamedTuple):
         """
         leaves = tree.flatten(predictions)
         if isinstance(predictions, Mapping) and len(predictions) == len(leaves):
-            names = sorted(predictions)  # the order in which they are flattened
+            # In the order in which they are flattened: a dict's sorted, an OrderedDict's its own.
+            names = [path[0] for path, _ in tree.flatten_with_path(predictions)]
         elif names is None or not len(set(names)) == len(names) == len(leaves):
             names = [str(i) for i in range(len(leaves))]
         shapes = tuple(tuple(leaf.shape[1:]) for leaf in leaves)
@@ -104,6 +105,25 @@ class Output:
             raise InputError(f"output {self.which!r}: the model has {outputs}")
         return number
 
+    def labels(self, outputs: Outputs, y: Any) -> Any:
+        """Labels of the chosen output, where those of several were given by name.
+
+        Args:
+            outputs: of the model.
+            y: labels of it alone, or a dict of them by name, as ``fit`` takes them.
+
+        Raises:
+            InputError: there are none of it.
+        """
+        if not isinstance(y, Mapping) or (self.which is None and len(outputs.names) > 1):
+            return y
+        if callable(self.which):
+            raise InputError("labels: a dict; want an array (N, ...), of what output= gives")
+        name = outputs.names[self.index(outputs) or 0]
+        if name not in y:
+            raise InputError(f"labels: none of output {name!r}, but of {', '.join(map(str, y))}")
+        return y[name]
+
     def width(self, outputs: Outputs) -> int | None:
         """K of the chosen output; None if it is not (rows, K): several outputs, or positions.
 
@@ -141,7 +161,7 @@ def moving_positions(
     """How many positions of labels a window has, if they move with it; None: they stay.
 
     Labels of an output (rows, P, ...) move if they are (N, P + slack, ...): those of a window that
-    starts at s are s .. s + P. They stay if they are (N, P, ...).
+    starts at s are s .. s + P. They stay if they are (N, P, ...). One number has no positions.
 
     Args:
         name: of the output.
@@ -152,7 +172,7 @@ def moving_positions(
     Raises:
         InputError: an output with positions, and another number of them.
     """
-    if not slack or not shape or not labels or labels[0] == shape[0]:
+    if not slack or not shape or not labels or labels[0] == shape[0] or tuple(shape) == (1,):
         return None
     if labels[0] is not None and shape[0] is not None and labels[0] == shape[0] + slack:
         return int(shape[0])

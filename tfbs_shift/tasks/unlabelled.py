@@ -20,7 +20,8 @@ class Unlabelled(Task):
     """Predictions without labels. Metric: ``moved``, how far from the centre's prediction.
 
     A distance is in standard deviations, over examples, of the predictions at the centre, and a
-    mean over outputs (of which those are left out that are the same for all examples). Where the
+    mean over outputs (of which those are left out that are the same for all examples; of only such
+    ones, or of one example, there is no unit: it is NaN if anything moves). Where the
     predictions are probabilities, ``flipped`` and certificates are of calls, else certificates are
     of a tolerance, as for :class:`Values`. The labels are the predictions at the centre, and the
     loss is the squared distance from them. Where a prediction is one number it is a column, too:
@@ -104,10 +105,10 @@ class Unlabelled(Task):
         columns = {one: outputs[..., -1]} if one else {}
         deviations = np.asarray(self.deviations)
         known = deviations > 0
-        if not known.any():
-            return {"moved": np.zeros(predictions.shape[:-1], np.float32), **columns}
         centre = (self.labelled_by or self.meaning).outputs(y)
         distance = np.abs(outputs - centre[:, None])
+        if not known.any():
+            return {"moved": np.where(distance.any(axis=-1), np.float32(np.nan), 0), **columns}
         return {"moved": (distance[..., known] / deviations[known]).mean(axis=-1), **columns}
 
     def over_starts(
