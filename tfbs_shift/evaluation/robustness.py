@@ -300,8 +300,8 @@ def evaluate(
         seed: of the random draws, for strategies given by name, of random curves and resamples.
         average_strands: for labels and values: score the mean prediction of both strands, the
             second half of the rows being the reverse complement of the first (checked), as TBiNet's
-            own test does; each strand's window is chosen by itself. The loss stays that of all
-            rows.
+            own test does; each strand's window is chosen by itself. Loss and mse stay those of
+            all rows.
         label_names: K names, for what is said about labels.
         groups: (N,) what each example belongs to, its chromosome say: intervals for groups drawn
             as wholes are given, too, since examples of one may not be independent.

@@ -23,11 +23,13 @@ from tfbs_shift.scanning.scans import ShiftScan
 from tfbs_shift.strategies import ShiftStrategy
 from tfbs_shift.tasks import Unlabelled
 from tfbs_shift.tasks.base import Columns
-from tfbs_shift.tasks.losses import name_of
+from tfbs_shift.tasks.losses import described_loss, is_of_keras
 from tfbs_shift.windows import nearest
 
 _ROWS = 2**14
 """Labels hashed at once."""
+_FRACTION = 2**12
+"""Steps in a number's last factor of two that tell one function from another."""
 _POLL = 2.0
 """Seconds between two looks at what other hosts have done."""
 
@@ -376,11 +378,11 @@ def _record(
 
 def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     """What tells this evaluation from another: model, examples (some of many), starts."""
-    output, losses = job.judged.output, job.judged.loss.losses
+    output, losses = job.judged.output, [one.loss for one in job.judged.loss.losses]
     which = getattr(output.which, "__qualname__", output.which)
     known = (
         job.task.asked(),
-        (which, output.positions, [name_of(one.loss) for one in losses]),
+        (which, output.positions, list(map(described_loss, losses))),
         job.windows,
         list(choices.strategies),
         tuple(job.x.shape),
@@ -393,9 +395,15 @@ def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     if isinstance(job.task, Unlabelled):
         labels = []  # the model's own predictions, which a GPU may round differently each time
     state = list(job.predictor.state())
-    if job.judged.on_host or not state:  # a function is known by what it says
-        state.append(job.few().astype(np.float16))
+    if job.judged.on_host or not state or not all(map(is_of_keras, losses)):
+        state += map(_rounded, job.few())  # a function is known by what it says
     args = [np.asarray(arg) for arg in job.predictor.args]
     for array in (*state, *args, *ends, *allowed, *labels, *choices.drawn.values()):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Numbers to three digits: a GPU may round the last ones differently each time."""
+    fraction, exponent = np.frexp(values)
+    return np.ldexp(np.round(fraction * _FRACTION) / _FRACTION, exponent)
