@@ -41,7 +41,8 @@ def called(module: Any) -> Callable[..., Any]:
 @contextlib.contextmanager
 def _eval(module: Any) -> Iterator[None]:
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    with contextlib.suppress(NotImplementedError):  # one that was exported is as it is
+        module.eval()
     try:
         yield
     finally:
@@ -58,6 +59,11 @@ def _numbers(predictions: Any) -> Any:
     if hasattr(predictions, "detach"):
         return predictions.detach().float().cpu().numpy()
     return predictions
+
+
+def state(module: Any) -> list[np.ndarray]:
+    """Its parameters and buffers."""
+    return [_numbers(tensor) for tensor in (*module.parameters(), *module.buffers())]
 
 
 def last_activation(module: Any) -> str:

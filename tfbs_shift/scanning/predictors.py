@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -34,6 +35,8 @@ from tfbs_shift.tasks.outputs import Outputs
 
 Tensor = Any
 _AT_ONCE = 64
+_ROUNDED = 0.01
+"""Of the largest prediction: more than the rounding of bfloat16 moves one."""
 
 
 class KerasModel(Predictor):
@@ -69,11 +72,41 @@ class KerasModel(Predictor):
         return [np.asarray(leaf[:count], np.float32) for leaf in keras.tree.flatten(predictions)]
 
     def at_starts(self, request: Request, judged: Judged) -> Run:
+        if judged.on_host:
+            return self._outputs_at_starts(request, judged)
+        compiled = self._graph(request, judged)
+
+        def run(x: Tensor, starts: Any, labels: Sequence[Any], rows: np.ndarray) -> np.ndarray:
+            columns = [] if starts is None else [starts]
+            return ops.convert_to_numpy(compiled(x, *columns, *labels))
+
+        return run
+
+    def _outputs_at_starts(self, request: Request, judged: Judged) -> Run:
+        """All outputs of the graph, which a function of arrays condenses outside of it."""
+        compiled = self._graph(replace(request, losses=False, predictions=True, moving=()), None)
+        measure, shapes = OnHost(request, judged), judged.outputs.shapes
+
+        def run(x: Tensor, starts: Any, labels: Sequence[Any], rows: np.ndarray) -> np.ndarray:
+            columns = [] if starts is None else [starts]
+            flat = ops.convert_to_numpy(compiled(x, *columns))
+            return measure(_unpacked(flat, shapes), starts, labels)
+
+        return run
+
+    def _graph(self, request: Request, judged: Judged | None) -> Callable[..., Tensor]:
+        """The compiled function of (x, starts if some are tried, labels), traced once."""
+        of = None if judged is None else (judged.output, judged.loss, judged.total)
+        key = (request, of, devices.replicas())
         graphs = _graphs_of(self.model)
-        key = (request, judged.output, judged.loss, judged.total, devices.replicas())
-        if key not in graphs:
-            graphs[key] = self._traceable(request, judged)
-        return graphs[key]
+        if key in graphs:
+            return graphs[key]
+        compiled = self._traceable(request, judged)
+        if judged is None or not any(
+            _keeps_alive(one.loss, self.model) for one in judged.loss.losses
+        ):
+            graphs[key] = compiled
+        return compiled
 
     def plan(self, request: Request) -> ScanPlan:
         return self._model_at_starts(request).plan
@@ -87,14 +120,13 @@ class KerasModel(Predictor):
             precision=request.precision,
         )  # fmt: skip
 
-    def _traceable(self, request: Request, judged: Judged) -> Run:
+    def _traceable(self, request: Request, judged: Judged | None) -> Callable[..., Tensor]:
         at_starts = self._model_at_starts(request)
         # A graph that is kept for the next call must not keep the model alive.
         at_starts.model = weakref.proxy(self.model)
-        on_host, shapes = judged.on_host, judged.outputs.shapes
 
         def keep(outputs: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
-            if on_host:  # all of them, side by side
+            if judged is None:  # all of them, side by side
                 return ops.concatenate([ops.reshape(o, (-1, _size(o))) for o in outputs], axis=1)
             return judged(outputs, labels, losses=request.losses, predictions=request.predictions)
 
@@ -102,17 +134,19 @@ class KerasModel(Predictor):
             starts, labels = (columns[0], columns[1:]) if request.tries else (None, columns)
             return at_starts(x, starts, labels=labels, keep=keep, moving=request.moving)
 
-        compiled = devices.compiled(run, self.model.variables)
-        measure = OnHost(request, judged)
+        return devices.compiled(run, self.model.variables)
 
-        def called(x: Tensor, starts: Any, labels: Sequence[Any], rows: np.ndarray) -> np.ndarray:
-            columns = [] if starts is None else [starts]
-            if not on_host:
-                return ops.convert_to_numpy(compiled(x, *columns, *labels))
-            outputs = _unpacked(ops.convert_to_numpy(compiled(x, *columns)), shapes)
-            return measure(outputs, starts, labels)
 
-        return called
+def _keeps_alive(loss: Any, model: keras.Model) -> bool:
+    """Whether a loss is a method of the model, or closed over it: what keeps such a loss keeps the
+    model."""
+    function = getattr(loss, "fn", loss)
+    cells = getattr(function, "__closure__", None) or ()
+    held = [getattr(function, "__self__", None)]
+    for cell in cells:
+        with contextlib.suppress(ValueError):  # not filled yet
+            held.append(cell.cell_contents)
+    return any(one is model for one in held)
 
 
 def _size(output: Tensor) -> int:
@@ -142,6 +176,7 @@ class Called(EveryWindow):
         args: what else it reads of each example, (N, ...) each.
         length: L, where that is known.
         activation: of the last layer, where that is known.
+        state: its weights, where they are known.
         reason: why nothing is shared.
     """
 
@@ -157,11 +192,13 @@ class Called(EveryWindow):
         *,
         length: int | None = None,
         activation: str = "",
+        state: Callable[[], Iterable[np.ndarray]] = tuple,
         reason: str = "it is a function, not a graph of Keras layers",
     ):
-        self.name, self.args, self.reason = name, args, reason
+        self.name, self.reason = name, reason
+        self.args = [np.asarray(arg) for arg in args]
         self._call, self._layout, self._length = call, layout, length
-        self._activation = activation
+        self._activation, self._state = activation, state
 
     def window(self, given: int | None = None) -> int:
         if self._length is None and given is None:
@@ -174,20 +211,24 @@ class Called(EveryWindow):
         predictions = self._predictions(windows, np.arange(len(windows)))
         outputs = Outputs.of(predictions)
         leaves = keras.tree.flatten(predictions)
+        alone = keras.tree.flatten(self._predictions(windows[:1], np.arange(1)))
         activations = [self._activation] if len(leaves) == 1 else []
         first = self._layout.index("L") < self._layout.find("C") or "C" not in self._layout
-        return Clues(self.name, outputs, lambda: leaves, activations, positions_first=first)
+        return Clues(
+            self.name, outputs, lambda: leaves, activations, positions_first=first,
+            doubts=_doubts(leaves, alone),
+        )  # fmt: skip
 
     def run(self, windows: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
         rows = np.arange(len(windows)) if rows is None else rows
         return keras.tree.flatten(self._predictions(windows, rows))
 
     def state(self) -> Iterable[np.ndarray]:
-        return []  # nothing but what it predicts
+        return self._state()
 
     def _predictions(self, windows: np.ndarray, rows: np.ndarray) -> Any:
         x = laid_out(np.asarray(windows, np.float32), self._layout)
-        args = [np.asarray(arg)[rows] for arg in self.args]
+        args = [arg[rows] for arg in self.args]
         predictions = self._call(x, *args)
         arrays = keras.tree.map_structure(_array, predictions)
         for array in keras.tree.flatten(arrays):
@@ -197,6 +238,19 @@ class Called(EveryWindow):
                     f"({len(windows)}, ...)"
                 )
         return arrays
+
+
+def _doubts(leaves: Sequence[np.ndarray], alone: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """Whether the first window is predicted alone as it was among others."""
+    for among, one in zip(leaves, alone, strict=True):
+        difference = float(np.abs(among[:1] - one).max(initial=0))
+        if not difference <= _ROUNDED * float(np.abs(among).max(initial=0)):
+            return (
+                f"its predictions of a window differ by {difference:.2g} when it is run alone, not "
+                "among others: it is random, or looks at the batch (is it in training mode?), so "
+                "its losses are not those of examples by themselves",
+            )
+    return ()
 
 
 def _array(value: Any) -> np.ndarray:
@@ -241,8 +295,11 @@ def predictor(
     name = getattr(model, "__name__", type(model).__name__)
     if torch_modules.is_module(model):
         call, activation = torch_modules.called(model), torch_modules.last_activation(model)
-        reason = "it is a PyTorch module, not a graph of Keras layers"
-        return Called(name, call, layout or "NCL", args, activation=activation, reason=reason)
+        return Called(
+            name, call, layout or "NCL", args, activation=activation,
+            state=lambda: torch_modules.state(model),
+            reason="it is a PyTorch module, not a graph of Keras layers",
+        )  # fmt: skip
     kind = type(model)
     if kind.__module__.partition(".")[0] in ("tf_keras", "tensorflow"):
         raise InputError(
@@ -290,7 +347,7 @@ class KerasWithArgs(Called):
         return _clues(self.model, few, windows.shape[1])
 
     def state(self) -> Iterable[np.ndarray]:
-        return self.model.get_weights()
+        return [*self.model.get_weights(), *beside_weights(self.model)]
 
 
 def _clues(model: keras.Model, few: Callable[[], Any], window: int) -> Clues:
@@ -323,14 +380,14 @@ class _Graphs:
     """The graphs traced from a model, and what it was made of when they were."""
 
     structure: list[tuple[Any, str]]
-    run: dict[Any, Run] = field(default_factory=dict)
+    run: dict[Any, Callable[..., Tensor]] = field(default_factory=dict)
 
 
 # Outside the models, and gone with them. Tracing takes a second or two.
 _kept: weakref.WeakKeyDictionary[keras.Model, _Graphs] = weakref.WeakKeyDictionary()
 
 
-def _graphs_of(model: keras.Model) -> dict[Any, Run]:
+def _graphs_of(model: keras.Model) -> dict[Any, Callable[..., Tensor]]:
     """Graphs traced from a model as it is now: those of what it was before are dropped."""
     now = structure(model)
     graphs = _kept.get(model)

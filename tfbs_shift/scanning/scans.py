@@ -15,10 +15,11 @@ import numpy as np
 from keras import ops
 
 from tfbs_shift.backend.precision import checked
+from tfbs_shift.errors import InputError
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.scanning.plans import ScanPlan
 from tfbs_shift.scanning.predicting import Request
-from tfbs_shift.scanning.predictors import predictor
+from tfbs_shift.scanning.predictors import KerasModel, predictor
 from tfbs_shift.scanning.screening import Screening, screen
 from tfbs_shift.tasks.inferring import Meaning
 from tfbs_shift.windows import WindowRange
@@ -190,7 +191,12 @@ def scan(
         predictor(model, **reading), x, y, window=window, max_shift=max_shift, protect=protect,
         meaning=Meaning(output, task, loss),
     )  # fmt: skip
-    job = replace(job, precision=checked(precision))
+    if checked(precision) != "float32" and not isinstance(job.predictor, KerasModel):
+        raise InputError(
+            f"precision {precision}: {job.predictor.reason}, and computes in what it is made of; "
+            "want float32"
+        )
+    job = replace(job, precision=precision)
     losses = np.empty((len(x), len(job.windows)), np.float32)
     for rows, found, _ in job.blocks(None, batch_size, progress, predictions=False):
         losses[rows] = found
