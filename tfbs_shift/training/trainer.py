@@ -109,6 +109,11 @@ class ShiftTrainer(keras.Model):
         """(None, L, None): what the wrapped model reads; longer sequences are cropped."""
         return (None, self.window, None)
 
+    @property
+    def output_names(self) -> list[str] | None:
+        """What Keras calls the outputs of the wrapped model, if it knows: keys of losses."""
+        return getattr(self.model, "output_names", None)
+
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         """Predictions of the wrapped model at the centre window."""
         windows = self._windows(x)
@@ -224,12 +229,12 @@ class ShiftTrainer(keras.Model):
 
     def _outputs(self, y: Any) -> Outputs:
         """Names and shapes of what the model predicts; where that makes no difference, none."""
-        plain = not isinstance(self.loss, dict | list | tuple) and len(getattr(y, "shape", ())) < 3
-        if plain and not isinstance(y, dict | list | tuple):
-            return Outputs(("output",), ((None,),), None)
+        several = any(isinstance(one, dict | list | tuple) for one in (self.loss, y))
         try:
             predictions = self.model.output
         except (AttributeError, ValueError):
+            if not several and len(getattr(y, "shape", ())) < 3:
+                return Outputs(("output",), ((None,),), None)
             # Its shapes alone are used: of a compiled step nothing of it is left.
             sequence = ops.zeros((1, self.window, len(alphabet(self.model))))
             predictions = self.model(fed(self.model, sequence), training=False)
