@@ -1,5 +1,8 @@
 """Every kind of model and of predictions, beside a loop over what it predicts of each window."""
 
+import warnings
+from collections import OrderedDict
+
 import keras
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ from tfbs_shift.tasks import Classes, Labels, Unlabelled, Values
 from tfbs_shift.tasks.correlations import correlations, midranks
 
 from .conftest import WINDOW, functional, random_sequences
+from .test_evaluation import Failing
 
 COUNT = 7
 
@@ -114,7 +118,8 @@ def test_more_windows_than_are_run_at_once(rng):
     found = scan(counted, x, y, window=WINDOW, batch_size=75)
     expected = ((predicted(pooled, x) - y[:, None]) ** 2).mean(axis=2)
     assert np.allclose(found.loss, expected, rtol=1e-5)
-    assert len(set(shapes[1:])) == 1 and len(shapes) == 3  # the first looks at a few
+    assert [len(shape) for shape in shapes] == [3] * 4
+    assert shapes[2] == shapes[3] == (256, WINDOW, 4)  # the first two look at a few, and at one
 
 
 @pytest.mark.parametrize(
@@ -131,6 +136,8 @@ def test_more_windows_than_are_run_at_once(rng):
         (lambda w: ops.convert_to_tensor(pooled(w)[:, :1]), None),
         (lambda w: [pooled(w)[:, :1]], None),
         (lambda w: {"only": pooled(w)[:, :1]}, None),
+        (lambda w: OrderedDict(b=pooled(w)[:, :1], a=pooled(w)[:, 1:]), "b"),
+        (lambda w: OrderedDict(b=pooled(w)[:, :1], a=pooled(w)[:, 1:]), 0),
         (lambda w: pooled(w)[:, None, :1] * np.ones((1, 5, 1)), Output(positions="mean")),
     ],
 )
@@ -152,6 +159,28 @@ def test_a_function_is_handed_a_copy(x, rng):
     found = scan(careless, x, y, window=WINDOW)
     assert np.array_equal(found.loss, scan(pooled, x, y, window=WINDOW).loss)
     assert np.array_equal(x, before)
+
+
+def test_what_looks_at_its_batch_is_said(x, rng):
+    """Of such a model the loss of an example means nothing."""
+    generator = np.random.default_rng(3)
+    for function in (
+        lambda w: pooled(w) - pooled(w).mean(axis=0),
+        lambda w: pooled(w) * generator.normal(size=(len(w), 3)),
+    ):
+        with pytest.warns(UserWarning, match="differ by .* when it is run alone, not among others"):
+            scan(function, x, window=WINDOW)
+        with pytest.warns(UserWarning, match="run alone"):
+            checks = evaluate(function, x, window=WINDOW).checks
+        assert "run alone" in next(c.message for c in checks if c.name == "meaning")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan(pooled, x, window=WINDOW)
+
+
+def test_a_function_computes_in_what_it_does(x):
+    with pytest.raises(InputError, match=r"precision bfloat16: it is a function, .* want float32"):
+        scan(pooled, x, window=WINDOW, precision="bfloat16")
 
 
 def test_what_is_no_model(x):
@@ -257,6 +286,86 @@ def test_several_outputs_add_up_as_keras_adds_them(kind, moving, rng):
              window=WINDOW)  # fmt: skip
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_crossentropy_is_what_keras_makes_of_it_for_each_output(flat, rng):
+    """Of a sigmoid that of two classes, of a softmax that of one-hot labels or class numbers."""
+    sequence, h = body()
+    heads = {"bound": head(h, 1, "sigmoid", name="bound"), "kind": head(h, 3, "softmax", name="k")}
+    model = keras.Model(sequence, heads)
+    model.compile("sgd", {"bound": "crossentropy", "kind": "crossentropy"})
+    x, kinds = random_sequences(rng, 3, WINDOW + 2), rng.integers(0, 3, (3, 1))
+    y = {"bound": rng.integers(0, 2, (3, 1)).astype("f4"),
+         "kind": kinds if flat else np.eye(3, dtype="f4")[kinds[:, 0]]}  # fmt: skip
+    assert np.allclose(scan(model, x, y).loss, total_by_keras(model, x, y), rtol=1e-5)
+
+
+def test_class_numbers_of_each_base(x, rng):
+    sequence, h = body()
+    model = keras.Model(sequence, layers.Conv1D(3, 1, activation="softmax")(h))
+    labels = rng.integers(0, 3, (COUNT, WINDOW + 3))
+    p = predicted(model, x)
+    moving = np.stack([np.eye(3)[labels[:, s : s + WINDOW]] for s in range(4)], axis=1)
+    expected = -np.log((p * moving).sum(axis=3)).mean(axis=2)
+    for loss in ("sparse_categorical_crossentropy", "crossentropy"):
+        model.compile("sgd", loss)
+        assert np.allclose(scan(model, x, labels).loss, expected, rtol=1e-4)
+        trainer = ShiftTrainer(model, WorstShift())  # as it is compiled
+        data = keras.tree.map_structure(ops.convert_to_tensor, (x, labels))
+        cropped, moved, _ = trainer._shifted(data, trainer.strategy)
+        for n, start in enumerate(expected.argmax(axis=1)):
+            window = slice(start, start + WINDOW)
+            assert np.array_equal(ops.convert_to_numpy(cropped)[n], x[n, window])
+            assert np.array_equal(ops.convert_to_numpy(moved)[n], labels[n, window])
+    assert np.isfinite(trainer.fit(x, labels, verbose=0).history["loss"]).all()
+
+
+def test_an_output_without_a_loss(x, rng):
+    """It takes no part, whether or not there are labels of it, and in whatever form."""
+    model = two_heads(compiled=False)
+    model.compile("sgd", {"counts": "mse"})
+    counts = rng.random((COUNT, 1)).astype("f4")
+    expected = ((predicted(lambda w: model(w)["counts"], x) - counts[:, None]) ** 2).mean(axis=2)
+    both = {"counts": counts, "profile": rng.random((COUNT, WINDOW, 2))}
+    for y in (counts, both, {"counts": counts}, {"counts": counts.tolist()}):
+        assert np.allclose(scan(model, x, y).loss, expected, rtol=1e-4)
+    for y in (counts, both, counts[:, 0]):
+        assert np.allclose(scan(model, x, y, output="counts").loss, expected, rtol=1e-4)
+    with pytest.raises(InputError, match="labels: none of output 'counts', but of profile"):
+        scan(model, x, {"profile": both["profile"]}, output="counts")
+    with pytest.raises(InputError, match=r"labels: a dict; want an array \(N, ...\), of what"):
+        scan(model, x, both, output=lambda p: p["counts"], loss="mse")
+
+
+@pytest.mark.parametrize("wrong", [(7, 3), (7, 2), (7, 1, 2)])
+def test_labels_are_not_stretched_to_an_output(wrong, rng):
+    """Keras would, of one number. With a slack of 1, (7, 2) are no positions that move, either."""
+    x = random_sequences(rng, 7, WINDOW + 1)
+    y = {"profile": rng.random((7, WINDOW, 2)), "counts": np.ones(wrong)}
+    with pytest.raises(InputError, match=r"labels of counts: .* its loss Poisson wants \(1,\)"):
+        scan(two_heads(), x, y)
+    y = {"profile": rng.random((7, WINDOW)), "counts": np.ones(7)}
+    with pytest.raises(InputError, match=r"labels of profile: \(12,\) .* wants \(12, 2\)"):
+        scan(two_heads(), x, y)
+
+
+def test_in_bfloat16_the_worst_of_several_outputs_is_that_of_float32(x, rng):
+    model = two_heads()
+    y = {"profile": rng.random((COUNT, WINDOW + 3, 2)), "counts": rng.random((COUNT, 1))}
+    exact, screened = (scan(model, x, y, precision=p) for p in ("float32", "bfloat16"))
+    assert screened.worst_start.tolist() == exact.worst_start.tolist()
+    assert np.allclose(screened.worst_loss, exact.worst_loss, rtol=1e-6)
+    assert screened.screening.largest_error > 0
+    y = rng.random(COUNT)
+    exact, screened = (
+        scan(model, x, y, output=lambda p: p["counts"], loss="mse", precision=p)
+        for p in ("float32", "bfloat16")
+    )
+    assert screened.worst_start.tolist() == exact.worst_start.tolist()
+    y = {"profile": np.full((COUNT, WINDOW, 2), np.nan), "counts": np.ones((COUNT, 1))}
+    with pytest.raises(InputError, match=r"7 examples \(0, 1, 2, 3, 4, ...\)"):
+        scan(model, x, y, precision="bfloat16")
+
+
 @pytest.mark.parametrize("as_dict", [True, False])
 def test_one_of_several_outputs(as_dict, x, rng):
     model, y = two_heads(as_dict), rng.random(COUNT).astype("f4")
@@ -323,7 +432,17 @@ def test_one_output_in_a_list_or_dict_is_one(structure, x, rng):
     p = predicted(lambda w: ops.convert_to_numpy(keras.tree.flatten(model(w))[0])[:, 0], x)
     expected = -np.log(np.where(y[:, None] == 1, p, 1 - p))
     assert np.allclose(scan(model, x, y).loss, expected, rtol=1e-4)
+    assert np.allclose(scan(model, x, {model.output_names[0]: y}).loss, expected, rtol=1e-4)
     assert evaluate(model, x, y).task == Classes(1)
+
+
+def test_one_label_is_flat_or_a_column(x, rng):
+    model, y = functional(1, "sigmoid"), rng.integers(0, 2, COUNT)
+    p = predicted(model, x)[..., 0]
+    expected = -np.log(np.where(y[:, None] == 1, p, 1 - p))
+    for labels in (y, y[:, None]):
+        assert np.allclose(scan(model, x, labels, task="labels").loss, expected, rtol=1e-4)
+    assert evaluate(model, x, y, task="labels").task == Labels(1)
 
 
 # ---- values ----
@@ -465,6 +584,94 @@ def test_without_labels_the_centre_is_that_of_no_shift(x):
     assert np.allclose(found.loss, (p - p[:, :1]) ** 2, rtol=1e-3, atol=1e-10)
 
 
+def test_one_example_has_no_unit_to_move_in(x):
+    """No standard deviation over examples: what moves is no number, not zero."""
+    found = evaluate(pooled, x[:1], window=WINDOW)
+    assert found.strategies["none"] == {"moved": 0, "loss": pytest.approx(0, abs=1e-9)}
+    p = predicted(pooled, x[:1])[0]
+    assert found.strategies["worst"]["loss"] == pytest.approx(((p - p[1]) ** 2).sum(axis=1).max())
+    assert np.isnan(found.strategies["worst"]["moved"]) and np.isnan(found.mean["moved"])
+    # The same for all of them, and at every window: nothing moves, in any unit.
+    still = evaluate(lambda w: np.ones((len(w), 2)), x, window=WINDOW)
+    assert still.strategies["worst"] == {"moved": 0, "loss": 0}
+    assert still.certificates.tolist() == [2] * COUNT
+
+
+def test_predictions_that_are_no_numbers_name_their_examples(x):
+    def broken(windows):
+        return np.where(windows[:, :1, 0] > 0, np.nan, pooled(windows))
+
+    wrong = np.flatnonzero(x[:, 1, 0])  # an A where the centre window begins
+    listed = ", ".join(map(str, wrong))
+    with pytest.raises(InputError, match=rf"its prediction at the centre is .* \({listed}\)"):
+        evaluate(broken, x, window=WINDOW)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_an_interrupted_evaluation_goes_on(labelled, rng, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfbs_shift.files._SECONDS", 0.0)
+    x, shift = random_sequences(rng, 96, WINDOW + 3), np.zeros(3)
+    y = rng.normal(size=(96, 3)) if labelled else None
+
+    def model(windows):
+        return pooled(windows) + shift
+
+    def run(x):
+        return evaluate(model, x, y, window=WINDOW, folder=tmp_path / "work", batch_size=16)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Failing(x, 48))
+    again = Failing(x, 1000)
+    found = run(again)
+    assert again.read == 48  # the other half
+    expected = evaluate(model, x, y, window=WINDOW)
+    assert found.strategies["worst"] == pytest.approx(expected.strategies["worst"], rel=1e-4)
+    assert np.array_equal(found.certificates, expected.certificates)
+    shift += 0.01  # another function of the same name
+    other = Failing(x, 1000)
+    run(other)
+    assert other.read == 96
+
+
+def huber(delta):
+    return keras.losses.Huber(delta=delta)
+
+
+def absolute(factor):
+    return lambda y, p: factor * ops.mean(ops.abs(y - p), axis=1)
+
+
+def scaled(factor):
+    return lambda w: 1e6 * pooled(w)[:, :1] * factor
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"model": scaled(1)}, {"model": scaled(1.01)}),
+        ({"output": lambda p: p[:, 0]}, {"output": lambda p: 1.01 * p[:, 0]}),
+        ({"loss": huber(1.0)}, {"loss": huber(2.0)}),
+        ({"loss": absolute(1)}, {"loss": absolute(2)}),
+        ({"args": [np.zeros((COUNT, 1))]}, {"args": [np.eye(COUNT)[:, 5:6]]}),
+    ],
+)
+def test_a_folder_is_of_one_model_output_loss_and_arguments(first, second, x, rng, tmp_path):
+    """Though they bear the same name."""
+    y = 3 * rng.normal(size=COUNT)
+
+    def run(say, **more):
+        model = say.get("model", lambda w, *args: sum([pooled(w)[:, :1], *args]))
+        rest = {name: value for name, value in say.items() if name != "model"}
+        return evaluate(
+            model, x, y, window=WINDOW, task="values", self_checks=False, **rest, **more
+        )
+
+    run(first, folder=tmp_path)
+    found, expected = run(second, folder=tmp_path), run(second)
+    for name in ("loss", "prediction"):
+        assert np.array_equal(found.every[name], expected.every[name])
+
+
 def test_logits_without_labels_move_as_probabilities(x):
     model = functional(1, None)
     model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
@@ -580,6 +787,46 @@ def test_training_takes_the_window_of_the_highest_weighted_sum(kind, rng):
     assert np.array_equal(ops.convert_to_numpy(counts), y["counts"])
     history = trainer.fit(x, labels, epochs=2, validation_data=(x, labels), verbose=0).history
     assert np.isfinite(history["loss"]).all() and np.isfinite(history["val_loss"]).all()
+
+
+def test_several_outputs_are_trained_as_they_were_compiled(rng):
+    """A list of them, with losses by name, as Keras takes them of a functional model."""
+    x = random_sequences(rng, 5, WINDOW + 3)
+    y = [rng.random((5, WINDOW + 3, 2)).astype("f4"), rng.random((5, 1)).astype("f4")]
+    model = two_heads(as_dict=False, compiled=False)
+    weights = {"counts": 3.0, "profile": 0.5}
+    model.compile("sgd", {"profile": "mse", "counts": "mae"}, loss_weights=weights,
+                  metrics={"counts": ["mse"]})  # fmt: skip
+    trainer = ShiftTrainer(model, WorstShift())
+    found = trainer.evaluate(x, y, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(scan(model, x, y).worst_loss.mean(), rel=1e-5)
+    assert {"counts_loss", "profile_loss"} < trainer.fit(x, y, verbose=0).history.keys()
+
+
+def test_an_audit_of_values_in_training(x, rng):
+    model, y = functional(1, None), rng.normal(size=COUNT)
+    model.compile("sgd", "mse")
+    trainer = ShiftTrainer(model, WorstShift())
+    history = trainer.fit(x, y, verbose=0, callbacks=[ShiftAudit(x, y)]).history
+    p = predicted(model, x)[..., 0]
+    worst = ((p - y[:, None]) ** 2).argmax(axis=1)
+    chosen = p[np.arange(COUNT), worst]
+    assert history["shift_worst_pearson"] == pytest.approx([stats.pearsonr(y, chosen)[0]], abs=1e-4)
+    assert history["shift_worst_mse"] == pytest.approx([np.mean((chosen - y) ** 2)], rel=1e-4)
+
+
+def test_strands_of_values_are_averaged(rng):
+    x, y = random_sequences(rng, 6, WINDOW + 3), rng.normal(size=(6, 2))
+    model = functional(2, None)
+    model.compile("sgd", "mse")
+    both, labels = np.concatenate([x, x[:, ::-1, ::-1]]), np.concatenate([y, y])
+    found = evaluate(model, both, labels, average_strands=True, strategies=["none"])
+    p = predicted(model, both)[:, 1]
+    mean = (p[:6] + p[6:]) / 2
+    for name, function in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+        expected = np.mean([function(y[:, k], mean[:, k])[0] for k in range(2)])
+        assert found.strategies["none"][name] == pytest.approx(expected, abs=1e-5)
+    assert found.strategies["none"]["mse"] == pytest.approx(((p - labels) ** 2).mean(), rel=1e-4)
 
 
 def test_a_head_is_audited_while_both_train(rng):

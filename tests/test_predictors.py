@@ -49,6 +49,55 @@ def test_a_model_that_is_let_go_of_takes_its_graphs_along(make, rng):
     assert gone() is None
 
 
+def with_loss(model, examples):
+    return scan(model, *examples, loss=lambda y, p: (y - p)[:, 0] ** 2 * model.count_params())
+
+
+class Measured(keras.Model):
+    """Its loss is a method of its own."""
+
+    def error(self, y, p):
+        return keras.ops.mean((y - p) ** 2)
+
+
+def with_method(model, examples):
+    measured = Measured(model.input, model.output)
+    measured.compile("sgd", measured.error)
+    scan(measured, *examples, task="values")
+    gone = weakref.ref(measured)
+    del measured
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, examples: scan(model, examples[0], output=lambda p: p + len(model.layers)),
+        lambda model, examples: evaluate(model, examples[0], output=lambda p, m=model: p),
+        with_loss,
+        with_method,
+    ],
+)
+def test_functions_that_hold_the_model_do_not_keep_it(use, examples):
+    model = functional(1, "sigmoid")
+    use(model, examples)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_graph_serves_every_function_of_its_predictions(examples):
+    x, y = examples
+    model = functional(1, "sigmoid")
+    p = np.exp(-brute_force(model, x, np.ones(9)))
+    for power in (1, 2, 3):
+        found = scan(model, x, y, output=lambda p, power=power: p**power, task="values").loss
+        assert np.allclose(found, (p**power - y[:, None]) ** 2, atol=1e-5)
+        assert len(predictors._graphs_of(model)) == 1
+
+
 def test_a_graph_serves_the_next_call(examples):
     model = functional(1, "sigmoid")
     scan(model, *examples)

@@ -1,5 +1,8 @@
 """PyTorch modules as they are, under any Keras backend."""
 
+import warnings
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 
@@ -115,6 +118,60 @@ def test_other_layouts_arguments_outputs_and_types(x, rng):
     assert np.allclose(found.loss, (p[..., 0] - y) ** 2, rtol=1e-4, atol=1e-6)
 
 
+def test_outputs_by_name_are_in_their_own_order(x, rng):
+    class Named(Net):
+        def forward(self, x):
+            out = super().forward(x)
+            return OrderedDict(z=out[:, :1], a=out[:, 1:])
+
+    module, y = Named(3), rng.normal(size=(COUNT, 1))
+    expected = (predicted(lambda_named(module), x)[..., 0] - y) ** 2
+    found = scan(module, x, y, window=WINDOW, output="z")
+    assert np.allclose(found.loss, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_in_training_mode_it_would_be_said(x):
+    """It is run in eval mode: neither random nor of its batch."""
+    module = Net().train()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan(module, x, window=WINDOW)
+
+    class Always(Net):
+        def forward(self, x):
+            self.norm.train()
+            return super().forward(x)
+
+    with pytest.warns(UserWarning, match="looks at the batch"):
+        scan(Always(), x, window=WINDOW)
+
+
+def test_scripted_and_exported_modules(x):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4 * WINDOW, 1))
+    expected = scan(module, x, window=WINDOW).loss
+    batch = {0: torch.export.Dim("b")}
+    one = (torch.zeros(2, 4, WINDOW),)
+    for other in (
+        torch.jit.trace(module, one),
+        torch.export.export(module, one, dynamic_shapes=(batch,)).module(),
+    ):
+        found = scan(other, x, window=WINDOW)
+        assert np.allclose(found.loss, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_a_folder_is_of_one_set_of_weights(x, tmp_path):
+    """A step of training that no few predictions would tell."""
+    module = Net()
+
+    def run(**more):
+        return evaluate(module, x, window=WINDOW, self_checks=False, **more).every["prediction"]
+
+    first = run(folder=tmp_path).copy()  # the next one writes into these files
+    with torch.no_grad():
+        module.out.weight *= 1.00005
+    assert np.array_equal(run(folder=tmp_path), run()) and not np.array_equal(first, run())
+
+
 def test_its_positions_are_not_guessed(x):
     """(B, K, P), as gReLU has them, or (B, P, K): a function says which."""
     module = nn.Conv1d(4, 2, 3)
@@ -123,6 +180,20 @@ def test_its_positions_are_not_guessed(x):
     p = predicted(module, x).mean(axis=3)
     found = scan(module, x, window=WINDOW, output=lambda p: p.mean(-1))
     assert np.allclose(found.loss, ((p - p[:, 1:2]) ** 2).sum(axis=2), rtol=1e-3, atol=1e-9)
+
+
+def lambda_named(module):
+    """A module that gives one of the outputs of another."""
+
+    class One(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = module
+
+        def forward(self, x):
+            return self.net(x)["z"]
+
+    return One()
 
 
 def lambda_module(double):
