@@ -168,7 +168,7 @@ def test_a_folder_is_of_one_set_of_weights(x, tmp_path):
 
     first = run(folder=tmp_path).copy()  # the next one writes into these files
     with torch.no_grad():
-        module.out.weight *= 1.00005
+        module.out.weight *= 1.000002
     assert np.array_equal(run(folder=tmp_path), run()) and not np.array_equal(first, run())
 
 
