@@ -11,7 +11,7 @@ from tfbs_shift import models, sequences
 from tfbs_shift.errors import InputError
 from tfbs_shift.reports import exploring
 
-from .conftest import random_sequences
+from .conftest import functional, random_sequences
 
 _PNG = b"\x89PNG\r\n"
 
@@ -112,3 +112,11 @@ def test_widgets_are_not_needed():
     )
     code += "assert not exploring._widgets_work()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_it_does_not_show(rng):
+    x = random_sequences(rng, 1, 34)
+    values = functional(1, None, window=30)
+    for model in (values, lambda windows: np.asarray(values(windows))):
+        with pytest.raises(InputError, match="want a Keras model of probabilities"):
+            ts.explore(model, x, [0.3], window=30)

@@ -13,6 +13,7 @@ from tfbs_shift import (
     NoShift,
     Output,
     RandomShift,
+    ShiftAudit,
     ShiftTrainer,
     WorstShift,
     evaluate,
@@ -579,3 +580,17 @@ def test_training_takes_the_window_of_the_highest_weighted_sum(kind, rng):
     assert np.array_equal(ops.convert_to_numpy(counts), y["counts"])
     history = trainer.fit(x, labels, epochs=2, validation_data=(x, labels), verbose=0).history
     assert np.isfinite(history["loss"]).all() and np.isfinite(history["val_loss"]).all()
+
+
+def test_a_head_is_audited_while_both_train(rng):
+    x, counts = random_sequences(rng, 9, WINDOW + 3), rng.random((9, 1)).astype("f4")
+    y = {"profile": rng.random((9, WINDOW, 2)).astype("f4"), "counts": counts}
+    model = two_heads()
+    audit = ShiftAudit(x, counts, output="counts", loss="mse", tolerance=0.1)
+    logs = model.fit(x[:, 1 : 1 + WINDOW], y, epochs=2, verbose=0, callbacks=[audit]).history
+    found = evaluate(model, x, counts, output="counts", loss="mse", self_checks=False)
+    for strategy in ("none", "worst"):
+        for metric, value in found.strategies[strategy].items():
+            assert logs[f"shift_{strategy}_{metric}"][-1] == pytest.approx(value)
+    assert logs["shift_reliability"][-1] == pytest.approx(found.reliability)
+    assert "shift_flipped" not in logs

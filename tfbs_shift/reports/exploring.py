@@ -201,6 +201,11 @@ def explore(
     y = np.asarray(y)
     y = y[None] if y.ndim < 2 else y
     job = ScanJob.of(model, x, y, window=window, max_shift=max_shift)
+    if not job.task.probabilities or not isinstance(model, keras.Model):
+        raise InputError(
+            "explore: want a Keras model of probabilities; of any other the page of an audit draws "
+            "single examples (ts.Details(examples=[0]), --examples)"
+        )
     [(_, losses, predictions)] = job.blocks(None)
     outputs = job.task.outputs(predictions[0])
     probability, what = job.task.profile(outputs, job.y, label)

@@ -141,7 +141,8 @@ class Called(EveryWindow):
         layout: the order of the windows' axes, see :func:`tfbs_shift.models.inputs.laid_out`.
         args: what else it reads of each example, (N, ...) each.
         length: L, where that is known.
-        clue: activation of the last layer, where that is known.
+        activation: of the last layer, where that is known.
+        reason: why nothing is shared.
     """
 
     channels = None

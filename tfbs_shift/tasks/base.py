@@ -221,6 +221,19 @@ def span(values: np.ndarray, possible: np.ndarray) -> np.ndarray:
     return highest - np.where(possible, values, np.inf).min(axis=1)
 
 
+def column_to_show(outputs: np.ndarray, label: int | None) -> int:
+    """Which of several outputs (S, K): the one asked for, else the one that moves most.
+
+    Raises:
+        InputError: no such output.
+    """
+    if label is None:
+        return int(np.ptp(outputs, axis=0).argmax())
+    if not 0 <= label < outputs.shape[1]:
+        raise InputError(f"label {label}: want 0..{outputs.shape[1] - 1}")
+    return label
+
+
 def improbable(outputs: np.ndarray) -> str:
     """What is no probability among outputs; "" if all may be."""
     low, high = float(outputs.min()), float(outputs.max())

@@ -76,7 +76,8 @@ class Classes(Task):
         if flat is not None:
             if not (np.mod(flat, 1) == 0).all() or flat.min() < 0 or flat.max() >= self.width:
                 raise InputError(
-                    f"labels {flat.min()}..{flat.max()}: want classes 0..{self.width - 1}"
+                    f"labels {flat.min():g}..{flat.max():g}: want classes 0..{self.width - 1}; for "
+                    "numbers as labels give task='values'"
                 )
             y = np.eye(self.width, dtype=np.float32)[flat.astype(int)]
         if self.width == 1 or y.shape != (count, self.width):

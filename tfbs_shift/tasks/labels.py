@@ -8,9 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import special
 
+from tfbs_shift.data.columns import FileColumn
 from tfbs_shift.errors import InputError
 from tfbs_shift.tasks.areas import label_scores, resampled_scores
-from tfbs_shift.tasks.base import Columns, Task, binary_labels, clipped, improbable, span
+from tfbs_shift.tasks.base import (
+    Columns,
+    Task,
+    binary_labels,
+    clipped,
+    column_to_show,
+    improbable,
+    span,
+)
 
 _ROWS = 2**14
 """Labels checked at once."""
@@ -43,7 +52,7 @@ class Labels(Task):
             raise InputError(f"{count} sequences, but {len(y)} labels")
         if tuple(np.shape(y)) != (count, self.width):
             raise InputError(f"labels {np.shape(y)}: the model predicts ({count}, {self.width})")
-        if isinstance(y, np.ndarray) or hasattr(y, "chunks"):  # not those that a reader unpacks
+        if not isinstance(y, FileColumn):  # bits that a reader unpacks are nothing else
             for begin in range(0, count, _ROWS):
                 binary_labels(np.asarray(y[begin : begin + _ROWS]), "0 or 1 for each label")
         return y
@@ -90,9 +99,7 @@ class Labels(Task):
     def profile(
         self, outputs: np.ndarray, y: np.ndarray, label: int | None
     ) -> tuple[np.ndarray, str]:
-        column = int(np.ptp(outputs, axis=0).argmax()) if label is None else label
-        if not 0 <= column < self.width:
-            raise InputError(f"label {label}: want 0..{self.width - 1}")
+        column = column_to_show(outputs, label)
         return outputs[:, column], f"label {column}"
 
     def described(self) -> dict[str, Any]:

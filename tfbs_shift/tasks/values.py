@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfbs_shift.errors import InputError
-from tfbs_shift.tasks.base import Columns, Task, span
+from tfbs_shift.tasks.base import Columns, Task, column_to_show, span
 from tfbs_shift.tasks.correlations import correlations
 
 _TOLERATED = 0.1
@@ -142,9 +142,7 @@ class Values(Task):
     def profile(
         self, outputs: np.ndarray, y: np.ndarray, label: int | None
     ) -> tuple[np.ndarray, str]:
-        column = int(np.ptp(outputs, axis=0).argmax()) if label is None else label
-        if not 0 <= column < self.width:
-            raise InputError(f"label {label}: want 0..{self.width - 1}")
+        column = column_to_show(outputs, label)
         return outputs[:, column], f"output {column}" if self.width > 1 else "prediction"
 
     def described(self) -> dict[str, Any]:

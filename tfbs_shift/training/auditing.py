@@ -21,10 +21,10 @@ class ShiftAudit(keras.callbacks.Callback):
     """Logs what the model is worth when its window moves, each epoch; for anybody's ``fit``.
 
     Adds ``shift_<strategy>_<metric>`` (``shift_worst_accuracy``, ``shift_none_loss``, ...),
-    ``shift_wobble``, ``shift_consistency`` and ``shift_flipped`` to the epoch's logs, so that
-    Keras's History, CSVLogger, TensorBoard, EarlyStopping or ModelCheckpoint after it in the list
-    of callbacks see them (the last two want ``mode="min"`` or ``"max"`` for names that Keras does
-    not know); and writes them by itself, if asked.
+    ``shift_wobble``, ``shift_consistency``, ``shift_flipped`` and ``shift_reliability`` to the
+    epoch's logs, so that Keras's History, CSVLogger, TensorBoard, EarlyStopping or ModelCheckpoint
+    after it in the list of callbacks see them (the last two want ``mode="min"`` or ``"max"`` for
+    names that Keras does not know); and writes them by itself, if asked.
 
     Cost: an ``evaluate`` of x each time; give some thousand examples, or ``every``.
 
@@ -32,13 +32,14 @@ class ShiftAudit(keras.callbacks.Callback):
         x: sequences (N, W, channels), longer than the model's input, in its channel order.
         y: their labels, as for ``evaluate``.
         window: the model's input length, where that is free or not known.
-        strategies: as for ``evaluate``; without worst no wobble, consistency and flips.
+        strategies: as for ``evaluate``; without worst no wobble, consistency, flips, reliability.
         max_shift: the largest absolute shift, in bp.
         threshold: as for ``evaluate``.
         every: audit each so many epochs, the last of these intervals too.
         csv_file: a CSV to write, one row an audit; an earlier one is replaced.
         log_dir: a folder for TensorBoard, which must be installed, and TensorFlow.
         seed, batch_size: as for ``evaluate``.
+        **options: ``output``, ``task``, ``tolerance`` and what else ``evaluate`` takes.
 
     Raises:
         InputError: ``every`` below 1; ``log_dir`` without TensorBoard; at the first audit, what
@@ -59,6 +60,7 @@ class ShiftAudit(keras.callbacks.Callback):
         log_dir: str | Path | None = None,
         seed: int = 0,
         batch_size: int | None = None,
+        **options: Any,
     ):
         super().__init__()
         if every < 1:
@@ -68,8 +70,7 @@ class ShiftAudit(keras.callbacks.Callback):
         self.every = every
         self._options = {
             "window": window, "strategies": strategies, "max_shift": max_shift, "seed": seed,
-            "threshold": threshold,
-            "batch_size": batch_size, "self_checks": False,
+            "threshold": threshold, "batch_size": batch_size, "self_checks": False, **options,
         }  # fmt: skip
         self.csv_file = None if csv_file is None else Path(csv_file).expanduser()
         self.log_dir = None if log_dir is None else Path(log_dir).expanduser()
@@ -94,7 +95,7 @@ class ShiftAudit(keras.callbacks.Callback):
         figures = audit.to_dict()
         values |= {
             f"shift_{name}": figures[name]
-            for name in ("consistency", "wobble", "flipped")
+            for name in ("consistency", "wobble", "flipped", "reliability")
             if name in figures
         }
         if logs is not None:
