@@ -124,7 +124,7 @@ def test_different_tolerances_are_said(tmp_path, capsys):
 def test_the_page_says_which_tests(tmp_path):
     for units, y, words in (
         (3, "values", ["Wilcoxon&#x27;s signed-rank test of the squared errors.", "MSE (less is"]),
-        (2, None, ["Wilcoxon&#x27;s signed-rank test of the distances.", "less is better"]),
+        (2, None, ["Wilcoxon&#x27;s signed-rank test of the distances.", "moved (standard"]),
     ):
         audits = [audited(tmp_path / f"{units}-{s}", units, y=y, seed=s) for s in (0, 1)]
         out = tmp_path / f"both{units}"

@@ -265,6 +265,7 @@ def differences(
     for first, other, strategy in _pairs(audits):
         about = {"run": other.name, "baseline": first.name, "strategy": strategy}
         compared = _means(first, other, strategy, seed) + _statistics(first, other, strategy, seed)
+        compared.sort(key=lambda row: first.task.metrics.index(row["metric"]))
         if first.task.scores_apart:
             tests = [one for one in labels if about.items() <= one.items()]
             different = sum(one["q"] < 0.05 for one in tests)

@@ -79,8 +79,10 @@ def comparison_tables(
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> Table:
     labels, tested = (any(key in row for row in rows) for key in ("labels_tested", "p"))
+    values = any(row["metric"] == "mse" for row in rows)
+    differing = "outputs that differ" if values else "labels that differ"
     header = ["run", "strategy", "metric", "difference"]
-    table = [header + ["p", "q"] * tested + ["labels that differ"] * labels]
+    table = [header + ["p", "q"] * tested + [differing] * labels]
     for row in rows:
         metric = row["metric"]
         low, high = (number(row[end], metric, 3, "+") for end in ("low", "high"))
@@ -101,14 +103,13 @@ def _differences(rows: Sequence[Mapping[str, Any]]) -> Table:
         metrics = {row["metric"] for row in rows if "p" in row}
         notes.append(f"p: {', '.join(_TESTS[name] for name in _TESTS if name in metrics)}.")
     if labels:
-        values = any(row["metric"] == "mse" for row in rows)
-        of_each = f"{_TESTS['mse']} of each output" if values else f"{_TESTS['accuracy']} of calls"
-        notes.append(f"Labels that differ: {of_each}.")
+        of_each = f"{_TESTS['mse']} of each" if values else f"{_TESTS['accuracy']} of calls"
+        notes.append(f"{differing.capitalize()}: {of_each}.")
     if tested or labels:
-        corrected = " and ".join(["q"] * tested + ["labels that differ"] * labels)
+        corrected = " and ".join(["q"] * tested + [differing] * labels)
         notes.append(
-            f"{corrected[0].upper()}{corrected[1:]}: corrected for the number of tests (false "
-            "discovery rate; Benjamini and Hochberg)."
+            f"{corrected if tested else corrected.capitalize()}: corrected for the number of tests "
+            "(false discovery rate; Benjamini and Hochberg)."
         )
     note = " ".join(notes)
     return Table(f"Differences from {rows[0]['baseline']}", table, note)

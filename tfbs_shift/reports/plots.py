@@ -92,7 +92,8 @@ def worst_shifts(figures: Figures) -> Figure:
 def distance(audit: Robustness) -> Figure:
     """Mean change of the prediction between windows d bp apart, and the network's stride."""
     what = audit.task.shown
-    figure, axes = _axes("distance between two windows (bp)", f"mean change of the {what}")
+    changes = "distance moved" if what == "moved" else what
+    figure, axes = _axes("distance between two windows (bp)", f"mean change of the {changes}")
     change = change_by_distance(audit.every[what])
     axes.plot(np.arange(len(change)), change, color=COLOURS[0])
     if 1 < audit.stride < len(change):
@@ -120,7 +121,7 @@ def heat_map(audit: Robustness) -> Figure:
     axes.grid(False)
     axes.set_yticks([])
     bar = figure.colorbar(image, ax=axes, extend="neither" if what == "probability" else "both")
-    bar.set_label(what)
+    bar.set_label(titled(what))
     return figure
 
 

@@ -57,9 +57,9 @@ def leading(figures: Figures) -> str:
 
 
 def titled(metric: str) -> str:
-    """A metric as an axis or a row of its own names it: with its unit, or what is good."""
+    """A metric as an axis or a row of its own names it."""
     more = {"pearson": " correlation", "spearman": " correlation", "mse": " (less is better)"}
-    more["moved"] = " (standard deviations; less is better)"
+    more["moved"] = " (standard deviations)"
     return named(metric) + more.get(metric, "")
 
 

@@ -45,6 +45,8 @@ _MEANINGS = {
     "standard deviations of the predictions at the centre over examples (several outputs: a mean "
     "over them). Worst is the window whose prediction is furthest from the centre's.",
     "right at every shift": "the fraction of examples classified right wherever the window lies.",
+    "certified at every shift": "the share of examples whose certified radius is the largest shift "
+    "there is.",
     "averaged over shifts": "the prediction averaged over all windows, a cheap defence.",
     "mean over shifts": "what a uniform random shift gives on average.",
     "consistency": "how often two independent random shifts of an example agree on its class. A "
@@ -262,6 +264,7 @@ def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str
     """The plots of an audit, by heading and file name, with their captions."""
     certified, where = figures["certificates"], figures["worst_shifts"]
     what, profiled = audit.task.shown, next(iter(audit.task.means), "loss")
+    shown = _SHOWN.get(what, what)
     edges = ""
     if where["at_the_edges"] is not None:
         edges = (
@@ -290,12 +293,13 @@ def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str
                 plots.profile(audit, profiled),
             ),
             "distance": (
-                f"Mean change of the {what} between two windows of an example, by their distance."
+                f"Mean change of the {shown.lower()} between two windows of an example, by their "
+                "distance."
                 + _phase(figures),
                 plots.distance(audit),
             ),
             "heat_map": (
-                ("Probability of class 1" if what == "probability" else _SHOWN.get(what, what))
+                ("Probability of class 1" if what == "probability" else shown)
                 + " of examples at every shift (evenly spread ones of all, the least certified on "
                 "top).",
                 plots.heat_map(audit),
@@ -304,6 +308,8 @@ def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str
     }  # fmt: skip
     titled = _examples_shown(audit, examples)
     caption = "Single examples: " + "; ".join(titled) + "."
+    if not audit.task.probabilities:
+        caption += " Shaded: what is within the tolerance of the prediction at the centre."
     plotted["Single examples"] = {"examples": (caption, plots.examples(audit, titled))}
     return plotted
 
