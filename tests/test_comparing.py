@@ -11,7 +11,7 @@ from tfbs_shift import Details, Shifts, audit, reports, sequences
 from tfbs_shift.commands import main
 from tfbs_shift.data import Examples
 from tfbs_shift.evaluation.comparing import SavedAudit, compare, differences
-from tfbs_shift.reports import tables
+from tfbs_shift.reports import plots, tables
 
 from .conftest import WINDOW, functional
 
@@ -141,3 +141,41 @@ def test_numbers_with_a_unit_are_never_rounded_to_nothing(tmp_path):
     assert tables.number(-3.25e-6, "reliability") == "-0.0000"
     assert tables.number(1234567.0, "wobble", 3) == "1.23e+06"
     assert tables.number(0.25, "mse", 3, "+") == "+0.250"
+
+
+def test_predictions_that_never_change(tmp_path):
+    """There is no correlation: the finding and the curve are of what is known."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, 4, (COUNT, WINDOW + 3)).astype(np.uint8)
+    examples = Examples(codes, rng.normal(size=(COUNT, 1)).astype(np.float32), source="random")
+    model = functional(1, None)
+    model.layers[-1].set_weights([np.zeros((8, 1)), np.ones(1)])
+    audits = []
+    for name in ("a", "b"):
+        found = audit(model, examples)
+        reports.write_audit(found, examples, tmp_path / name, title="flat")
+        audits.append(SavedAudit.read(tmp_path / name))
+    mse = np.mean((examples.y - 1) ** 2)
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert f"flat: MSE {mse:.3f} under none" in page and "<td>Pearson" not in page
+    assert not (tmp_path / "a" / "plots" / "curve_mse.png").exists()  # the first is of it
+    metrics = {row["metric"] for row in differences(audits)}
+    assert metrics == {"mse"}
+    reports.write_comparison(compare(audits), tmp_path / "both")
+    assert "MSE (less is better)" in (tmp_path / "both" / "report.html").read_text()
+
+
+def test_losses_below_zero_are_drawn():
+    """Those of Poisson's are p - y log p: above 0 where y is 0, below for a large one."""
+    model = functional(1, "softplus")
+    model.compile("sgd", keras.losses.Poisson())
+    model.layers[-1].set_weights([np.full((8, 1), 0.5), np.full(1, 9.0)])
+    x = np.random.default_rng(5).integers(0, 4, (COUNT, WINDOW + 3)).astype(np.uint8)
+    counts = np.where(np.arange(COUNT) % 2, 0, 12)[:, None].astype(np.float32)
+    found = audit(model, Examples(x, counts, source="random"))
+    loss = found.every["loss"]
+    assert loss[0].max() < 0 < loss[1].min()
+    for axes in plots.examples(found, {"many": 0, "none": 1}).axes[1::2]:
+        low, high = axes.get_ylim()
+        assert axes.get_ylabel() == "loss"
+        assert low < loss[:2].min() and loss[:2].max() < high
