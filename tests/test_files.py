@@ -178,7 +178,8 @@ def test_shifts_npz(hand):
         assert set(arrays.files) == {
             "starts", "shifts", "start_none", "start_worst", "right_none", "right_worst", "loss",
             "worst_start", "worst_loss", "right", "probability", "wobble", "certificate", "labels",
-            "names", "chrom", "start", "end", "probability_none", "probability_worst",
+            "names", "chrom", "start", "end", "probability_none", "probability_worst", "mean",
+            "variance",
         }  # fmt: skip
         assert arrays["certificate"].tolist() == [1, 0, -1, 0]
         assert arrays["probability"][1] == pytest.approx([1 - SURE, SURE, SURE], abs=1e-6)
@@ -380,11 +381,15 @@ def test_comparison_files(hand, tmp_path, capsys):
         {"run": "two", "baseline": "one", "strategy": strategy, "metric": "accuracy",
          "difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "q": 1.0}
         for strategy in ("none", "worst")
+    ] + [
+        {"run": "two", "baseline": "one", "strategy": None, "metric": "reliability",
+         "difference": 0.0, "low": 0.0, "high": 0.0}
     ]  # fmt: skip
     assert (out / "differences.csv").read_text().splitlines() == [
         "run,baseline,strategy,metric,difference,low,high,p,q,labels_different,labels_tested",
         "two,one,none,accuracy,0.0,0.0,0.0,1.0,1.0,,",
         "two,one,worst,accuracy,0.0,0.0,0.0,1.0,1.0,,",
+        "two,one,,reliability,0.0,0.0,0.0,,,,",
     ]
     files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert files == {

@@ -183,10 +183,11 @@ def test_networks_of_several_labels_are_compared(deepsea_folder, tmp_path, capsy
     rows = json.loads((tmp_path / "both" / "comparison.json").read_text())["differences"]
     assert [(row["strategy"], row["metric"]) for row in rows] == [
         ("none", "auroc"), ("none", "aupr"), ("worst", "auroc"), ("worst", "aupr"),
+        (None, "reliability"),
     ]  # fmt: skip
     y = data.load(deepsea_folder, labels="all").y
     kept = [0, 1, 2, 4]  # label 3 has no example
-    for row in rows[::2]:
+    for row in rows[:4:2]:
         file = f"predictions/predictions_{row['strategy']}.npy"
         areas = [
             metrics.roc_auc_score(y[:, kept], np.load(folder / file)[:, kept]) for folder in folders
@@ -219,7 +220,7 @@ def test_python_finds_out_and_writes_what_the_command_does(audits, tmp_path):
         assert (tmp_path / "mine" / name).read_text() == (theirs / name).read_text()
     assert main(["compare", f"--runs={theirs},{tmp_path}/mine", f"--out={tmp_path / 'both'}"]) == 0
     rows = json.loads((tmp_path / "both" / "comparison.json").read_text())["differences"]
-    assert len(rows) == 3 * 4  # strategies, and metrics but the loss
+    assert len(rows) == 3 * 4 + 1  # strategies, metrics but the loss; reliability
     assert {row["difference"] for row in rows} == {0.0}
 
 
@@ -388,4 +389,4 @@ def test_one_label_by_itself(tmp_path):
         metrics.roc_auc_score(y[:, 0], scores[:, 0])
     )
     found = compare([SavedAudit.read(tmp_path / name) for name in ("a", "b")])
-    assert {row["metric"] for row in found.differences} == {"auroc", "aupr"}
+    assert {row["metric"] for row in found.differences} == {"auroc", "aupr", "reliability"}

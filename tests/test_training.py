@@ -460,3 +460,15 @@ def test_a_loss_of_logarithms_is_computed_as_written(rng):
     assert (p == 0).any()
     expected = ((np.log(p + 1) - y) ** 2).sum(axis=1).mean()
     assert trainer.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_losses_of_probabilities_are_keras_own_to_the_bit(rng):
+    """Keras takes the logits behind a softmax, where it finds them: saturated ones still learn."""
+    sequence = keras.Input((WINDOW, 4))
+    logits = layers.Dense(2, kernel_initializer="random_normal")(layers.Flatten()(sequence))
+    model = keras.Model(sequence, layers.Softmax()(layers.Rescaling(1000.0)(logits)))
+    x, y = random_sequences(rng, 8, WINDOW).astype("f4"), np.eye(2, dtype="f4")[np.arange(8) % 2]
+    model.compile("sgd", "categorical_crossentropy")
+    trainer = ShiftTrainer(model, NoShift())
+    trainer.compile("sgd", "categorical_crossentropy")
+    assert trainer.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)

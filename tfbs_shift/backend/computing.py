@@ -244,12 +244,19 @@ def pads_means_with_copies(left: int, right: int) -> bool:
 
 
 def fenced(tensor: Tensor) -> Tensor:
-    """The tensor itself, with nothing moved from behind it to before it (:func:`_as_written`)."""
-    if name() != "tensorflow":
+    """The tensor itself; if it is joined of others in a graph of TensorFlow's, nothing behind it is
+    moved to before it (:func:`_as_written`).
+
+    Others are left alone: of a softmax or sigmoid Keras's losses find the logits.
+    """
+    if name() != "tensorflow" or not hasattr(tensor, "graph"):
         return tensor
     import tensorflow as tf
 
-    return tf.ensure_shape(tensor, tensor.shape)
+    operation = tensor.op
+    while operation.type in _PASSES_ON and operation.inputs:
+        operation = operation.inputs[0].op
+    return tf.ensure_shape(tensor, tensor.shape) if operation.type in _JOINS else tensor
 
 
 def _as_written(graph: Any, args: Sequence[Tensor]) -> Tensor:

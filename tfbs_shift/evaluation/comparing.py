@@ -102,17 +102,42 @@ class SavedAudit:
             InputError: the file is missing or damaged.
         """
         if self.task.score_column:
-            return self._of_strands(self.column(self.task.score_column, strategy)[:, None])
-        path = self.folder / "predictions" / f"predictions_{strategy}.npy"
+            return self.of_strands(self.column(self.task.score_column, strategy)[:, None])
+        return self.of_strands(self._predictions(f"predictions_{strategy}"))
+
+    def repeats(self) -> statistics.Repeats | None:
+        """What each example's predictions at its starts sum up to; None where that is not known.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        if not self.figures.get("certificates"):  # not every start was run
+            return None
+        names = ("mean", "variance")
+        if not self.task.scores_apart:
+            found = [self.arrays.get(name) for name in names]
+        elif (self.folder / "predictions" / f"{names[0]}.npy").is_file():
+            found = [self._predictions(name) for name in names]
+        else:
+            found = [None]
+        if any(one is None for one in found):  # of an audit that did not keep them
+            return None
+        number = np.full(len(found[0]), len(self.figures["shifts"]))
+        if "allowed" in self.arrays:
+            number = self.arrays["allowed"].sum(axis=1)
+        return statistics.Repeats(number, *found)
+
+    def _predictions(self, name: str) -> np.ndarray:
+        path = self.folder / "predictions" / f"{name}.npy"
         try:
-            values = np.load(path, mmap_mode="r")
+            return np.load(path, mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
             raise InputError(
                 f"{path}: missing or damaged; run tfbs-shift evaluate again"
             ) from error
-        return self._of_strands(values)
 
-    def _of_strands(self, values: np.ndarray) -> np.ndarray:
+    def of_strands(self, values: np.ndarray) -> np.ndarray:
+        """Rows of values averaged over both strands, if those were averaged."""
         if not self._strands:
             return values
         half = len(values) // 2
@@ -134,6 +159,10 @@ class SavedAudit:
     @property
     def labels(self) -> np.ndarray:
         """(N, K) as the task has them, of the first strand alone if strands were averaged."""
+        if "labels" not in self.arrays:
+            raise InputError(
+                f"{self.folder / 'shifts.npz'}: has no labels; run tfbs-shift evaluate again"
+            )
         labels = self.arrays["labels"]
         labels = self.task.labels(labels, len(labels))
         return labels[: len(labels) // 2] if self._strands else labels
@@ -142,6 +171,14 @@ class SavedAudit:
     def groups(self) -> np.ndarray | None:
         """(N,) chromosomes, where known and enough to resample."""
         return statistics.resampling_groups(self.arrays.get("chrom"))
+
+    @property
+    def units(self) -> np.ndarray:
+        """(N,) what is drawn anew as a whole: chromosomes, else examples or pairs of strands."""
+        if self.groups is not None:
+            return self.groups
+        count = int(self.figures["examples"])
+        return np.arange(count) % (count // 2 if self._strands else count)
 
     @property
     def _strands(self) -> bool:
@@ -210,7 +247,8 @@ def differences(
     Every metric but the loss: paired bootstrap (chromosomes where known and at least 5, else
     examples). Of one that is a mean over examples also a test, corrected over all rows to control
     the false discovery rate: McNemar's exact one where they are right or wrong, else Wilcoxon's
-    signed-rank test; of several labels or outputs, how many of ``labels`` differ.
+    signed-rank test; of several labels or outputs, how many of ``labels`` differ. And the
+    difference in reliability, where all starts were run.
 
     Args:
         audits: two or more.
@@ -218,7 +256,8 @@ def differences(
         seed: of the resamples.
 
     Returns:
-        Rows ``run, baseline, strategy, metric, difference, low, high``, and ``p, q`` for means;
+        Rows ``run, baseline, strategy, metric, difference, low, high`` (of ``reliability`` the
+        strategy is None: it is of all starts), and ``p, q`` for means;
         ``labels_different`` (q below 0.05) and ``labels_tested`` for several labels. Runs that are
         not :func:`comparable` with the first have no rows.
     """
@@ -226,12 +265,17 @@ def differences(
     for first, other, strategy in _pairs(audits):
         about = {"run": other.name, "baseline": first.name, "strategy": strategy}
         compared = _means(first, other, strategy, seed) + _statistics(first, other, strategy, seed)
+        compared.sort(key=lambda row: first.task.metrics.index(row["metric"]))
         if first.task.scores_apart:
             tests = [one for one in labels if about.items() <= one.items()]
             different = sum(one["q"] < 0.05 for one in tests)
             number = {"labels_different": different, "labels_tested": len(tests)}
             compared = [row | number for row in compared]
         rows += [about | row for row in compared]
+    for other in audits[1:]:
+        about = {"run": other.name, "baseline": audits[0].name, "strategy": None}
+        if comparable(audits[0], other):
+            rows += [about | row for row in _reliability(audits[0], other, seed)]
     tested = [row for row in rows if "p" in row]
     for row, q in zip(tested, statistics.corrected([row["p"] for row in tested]), strict=True):
         row["q"] = float(q)
@@ -299,12 +343,13 @@ def _means(first: SavedAudit, other: SavedAudit, strategy: str, seed: int) -> li
     """Differences of the metrics that are means of a column."""
     rows = []
     for metric, name in first.task.means.items():
-        one, two = (audit.column(name, strategy) for audit in (first, other))
+        one, two = (audit.of_strands(audit.column(name, strategy)) for audit in (first, other))
         change = two.astype(float) - one
-        interval = statistics.of_means(change[:, None], first.groups, seed=seed)
+        interval = statistics.of_means(change[:, None], first.units[: len(one)], seed=seed)
         row = {"metric": metric, "difference": float(change.mean())}
         row |= {"low": float(interval.low[0]), "high": float(interval.high[0])}
-        row["p"] = statistics.paired_test(one, two)
+        if (metric, strategy) != ("moved", "none"):  # 0 by definition, but for rounding
+            row["p"] = statistics.paired_test(one, two)
         rows.append(row)
     return rows
 
@@ -317,8 +362,7 @@ def _statistics(
         return []
     y, scores = first.labels, [np.asarray(one.scores(strategy)) for one in (first, other)]
     tasks = (first.task, other.task)  # each has its own threshold
-    units = np.arange(len(y)) if first.groups is None else first.groups[: len(y)]
-    names, index = np.unique(units, return_inverse=True)
+    names, index = np.unique(first.units[: len(y)], return_inverse=True)
 
     def change(counts: np.ndarray) -> np.ndarray:
         drawn = counts[:, index]
@@ -335,6 +379,27 @@ def _statistics(
         for i, metric in enumerate(first.task.statistics)
         if not np.isnan(value[i])  # of one class there is none
     ]
+
+
+def _reliability(first: SavedAudit, other: SavedAudit, seed: int) -> list[dict[str, Any]]:
+    """The difference in reliability, if both audits kept what it is made of."""
+    found = [audit.repeats() for audit in (first, other)]
+    if any(one is None for one in found):
+        return []
+    names, index = np.unique(first.units, return_inverse=True)
+
+    def change(counts: np.ndarray) -> np.ndarray:
+        one, two = (statistics.reliability(repeats, counts[:, index]) for repeats in found)
+        return (two - one)[None]
+
+    value = float(change(np.ones((1, len(names))))[0, 0])
+    if np.isnan(value):  # of one start, or of predictions that are all the same
+        return []
+    interval = statistics.bootstrap(
+        change, len(names), resamples=RESAMPLES_OF_STATISTICS, seed=seed
+    )
+    row = {"metric": "reliability", "difference": value}
+    return [row | {"low": float(interval.low[0]), "high": float(interval.high[0])}]
 
 
 def repeats(audits: Sequence[SavedAudit]) -> list[dict[str, Any]]:

@@ -219,6 +219,7 @@ class Robustness:
         }
         if self.task.scores_apart:
             plain["labels_left_out"] = self.left_out
+        if self.task.scores_apart or self.average_strands:
             plain["average_strands"] = self.average_strands
         for name in ("protection", "controls", "data", "training"):
             if getattr(self, name):

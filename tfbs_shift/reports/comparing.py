@@ -10,7 +10,7 @@ from tfbs_shift.evaluation.comparing import Comparison
 from tfbs_shift.evaluation.robustness import SCHEMA
 from tfbs_shift.files import write_rows
 from tfbs_shift.reports.page import Table
-from tfbs_shift.reports.tables import named
+from tfbs_shift.reports.tables import named, number, titled
 from tfbs_shift.reports.writing import write_json, write_side_by_side
 
 _COLUMNS = ("run", "baseline", "strategy", "metric", "difference", "low", "high", "p", "q",
@@ -78,30 +78,49 @@ def comparison_tables(
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> Table:
-    labels = any("labels_tested" in row for row in rows)
+    labels, tested = (any(key in row for row in rows) for key in ("labels_tested", "p"))
+    values = any(row["metric"] == "mse" for row in rows)
+    differing = "outputs that differ" if values else "labels that differ"
     header = ["run", "strategy", "metric", "difference"]
-    table = [header + (["labels that differ"] if labels else ["p", "q"])]
+    table = [header + ["p", "q"] * tested + [differing] * labels]
     for row in rows:
-        interval = f"\n{row['low']:+.3f} .. {row['high']:+.3f}"
+        metric = row["metric"]
+        low, high = (number(row[end], metric, 3, "+") for end in ("low", "high"))
         cells = [
             row["run"],
-            row["strategy"],
-            named(row["metric"]),
-            f"{row['difference']:+.4f}{interval}",
+            row["strategy"] or "(all starts)",
+            titled(metric),
+            f"{number(row['difference'], metric, 4, '+')}\n{low} .. {high}",
         ]
-        if labels:
-            cells.append(f"{row['labels_different']} of {row['labels_tested']}")
-        else:
+        if tested:
             cells += [f"{row[key]:.2g}" if key in row else "" for key in ("p", "q")]
+        if labels:
+            known = "labels_tested" in row
+            cells.append(f"{row['labels_different']} of {row['labels_tested']}" if known else "")
         table.append(cells)
-    note = (
-        "95% paired bootstrap intervals. "
-        + ("Labels that differ: " if labels else "p: ")
-        + "McNemar's exact test of calls, Wilcoxon's signed-rank test of errors and distances; "
-        + ("" if labels else "q: ")
-        + "corrected for the number of tests (false discovery rate; Benjamini and Hochberg)."
-    )  # fmt: skip
+    notes = ["95% paired bootstrap intervals."]
+    if tested:
+        metrics = {row["metric"] for row in rows if "p" in row}
+        notes.append(f"p: {', '.join(_TESTS[name] for name in _TESTS if name in metrics)}.")
+    if labels:
+        of_each = f"{_TESTS['mse']} of each" if values else f"{_TESTS['accuracy']} of calls"
+        notes.append(f"{differing.capitalize()}: {of_each}.")
+    if tested or labels:
+        corrected = " and ".join(["q"] * tested + [differing] * labels)
+        notes.append(
+            f"{corrected if tested else corrected.capitalize()}: corrected for the number of tests "
+            "(false discovery rate; Benjamini and Hochberg)."
+        )
+    note = " ".join(notes)
     return Table(f"Differences from {rows[0]['baseline']}", table, note)
+
+
+_TESTS = {
+    "accuracy": "McNemar's exact test",
+    "mse": "Wilcoxon's signed-rank test of the squared errors",
+    "moved": "Wilcoxon's signed-rank test of the distances",
+}
+"""Of metrics that are means over examples."""
 
 
 def _repeats(groups: Sequence[Mapping[str, Any]]) -> Table:

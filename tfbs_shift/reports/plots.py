@@ -11,7 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from tfbs_shift.evaluation import Robustness
 from tfbs_shift.evaluation.profiles import change_by_distance
-from tfbs_shift.reports.tables import Figures, metrics, named
+from tfbs_shift.reports.tables import Figures, leading, titled
+from tfbs_shift.tasks import Values
+from tfbs_shift.windows import nearest
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito
 _PROBABILITIES = {"cmap": "RdBu_r", "vmin": 0, "vmax": 1}
@@ -24,10 +26,10 @@ def curve(audits: Mapping[str, Figures], metric: str | None = None) -> Figure:
 
     Args:
         audits: figures by name.
-        metric: one that all have; None: the first.
+        metric: one that all have; None: that which stands for all.
     """
-    metric = metric or metrics(next(iter(audits.values())))[0]
-    figure, axes = _axes("largest shift allowed, r (bp)", named(metric))
+    metric = metric or leading(next(iter(audits.values())))
+    figure, axes = _axes("largest shift allowed, r (bp)", titled(metric))
     alone = len(audits) == 1
     for (name, figures), colour in zip(audits.items(), COLOURS * len(audits), strict=False):
         points = figures["curve"]
@@ -67,7 +69,7 @@ def profile(audit: Robustness, metric: str) -> Figure:
     """A metric that is a mean over examples (or the loss) when all windows move alike, by each
     shift; and when each moves to its worst."""
     values = audit.every[audit.task.means.get(metric, metric)]
-    figure, axes = _axes("shift of the window (bp)", metric)
+    figure, axes = _axes("shift of the window (bp)", titled(metric))
     shifts = audit.windows.shifts
     axes.plot(shifts, values.mean(axis=0), color=COLOURS[0], marker="o", markersize=4,
               label="all windows at this shift")  # fmt: skip
@@ -90,7 +92,8 @@ def worst_shifts(figures: Figures) -> Figure:
 def distance(audit: Robustness) -> Figure:
     """Mean change of the prediction between windows d bp apart, and the network's stride."""
     what = audit.task.shown
-    figure, axes = _axes("distance between two windows (bp)", f"mean change of the {what}")
+    changes = "distance moved" if what == "moved" else what
+    figure, axes = _axes("distance between two windows (bp)", f"mean change of the {changes}")
     change = change_by_distance(audit.every[what])
     axes.plot(np.arange(len(change)), change, color=COLOURS[0])
     if 1 < audit.stride < len(change):
@@ -110,61 +113,85 @@ def heat_map(audit: Robustness) -> Figure:
     what = audit.task.shown
     figure, axes = _axes("shift of the window (bp)", "examples, the least certified on top")
     shifts = audit.windows.shifts
-    limits = _PROBABILITIES if what == "probability" else {"cmap": "viridis"}
+    shown = audit.every[what][order]
     image = axes.imshow(
-        audit.every[what][order], aspect="auto", interpolation="nearest", **limits,
+        shown, aspect="auto", interpolation="nearest", **_colours(what, shown),
         extent=(shifts[0] - 0.5, shifts[-1] + 0.5, len(order), 0),
     )  # fmt: skip
     axes.grid(False)
     axes.set_yticks([])
-    bar = figure.colorbar(image, ax=axes)
-    bar.set_label(what)
+    bar = figure.colorbar(image, ax=axes, extend="neither" if what == "probability" else "both")
+    bar.set_label(titled(what))
     return figure
 
 
+def _colours(what: str, values: np.ndarray) -> dict[str, object]:
+    """Of numbers without bounds the middle 98%: one far away would make the others look alike."""
+    if what == "probability":
+        return _PROBABILITIES
+    low, high = np.percentile(values, [1, 99])
+    return {"cmap": "viridis", "vmin": low, "vmax": high}
+
+
 def examples(audit: Robustness, chosen: Mapping[str, int]) -> Figure:
-    """Loss and prediction (of several: of the one that moves most) against the shift.
+    """Loss and prediction (of several: of the one that moves most) against the shift; dotted the
+    threshold of calls, shaded what is within the tolerance of the centre's.
 
     Args:
         audit: the audit.
         chosen: number of the example, by title.
     """
     figure = Figure(figsize=(6, 1.9 * len(chosen) + 0.4), layout="constrained")
-    shifts, rows = audit.windows.shifts, len(chosen)
-    highest = audit.every["loss"][list(chosen.values())].max()
+    shifts, rows, losses = audit.windows.shifts, len(chosen), audit.every["loss"]
+    some = losses[list(chosen.values())]
+    lowest, highest = min(0.0, some.min()), some.max()
     for i, (title, example) in enumerate(chosen.items()):
-        predicted, label = _predicted(audit, example)
-        what = "probability" if audit.task.probabilities else "prediction"
-        curves = [(what, predicted, COLOURS[0]),
-                  ("loss", audit.every["loss"][example], COLOURS[1])]  # fmt: skip
-        title += label
-        for j, (name, values, colour) in enumerate(curves):
-            axes = figure.add_subplot(rows, 2, 2 * i + j + 1, ylabel=name)
-            plain(axes)
-            axes.plot(shifts, values, color=colour, marker="o", markersize=2.5)
-            if name == "probability":
-                axes.set_ylim(-0.03, 1.03)
-                axes.axhline(audit.threshold, color="#909090", linewidth=0.8, linestyle=":")
-            elif name == "loss" and highest > 0:
-                axes.set_ylim(-0.03 * highest, 1.05 * highest)
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        predicted, number, name = _predicted(audit, example)
+        axes = figure.add_subplot(rows, 2, 2 * i + 1)
+        if audit.task.probabilities:
+            axes.set(ylabel="probability", ylim=(-0.03, 1.03))
+            axes.axhline(audit.threshold, color="#909090", linewidth=0.8, linestyle=":")
+        else:
+            axes.set_ylabel("prediction")
+            _tolerated(axes, audit, example, predicted, number)
+        axes.set_title(title + name, fontsize=9, loc="left")
+        beside = figure.add_subplot(rows, 2, 2 * i + 2, ylabel="loss")
+        if highest > lowest:
+            margin = 0.05 * (highest - lowest)
+            beside.set_ylim(lowest - margin, highest + margin)
+        for panel, values, colour in ((axes, predicted, COLOURS[0]),
+                                      (beside, losses[example], COLOURS[1])):  # fmt: skip
+            plain(panel)
+            panel.plot(shifts, values, color=colour, marker="o", markersize=2.5)
+            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if i == rows - 1:
-                axes.set_xlabel("shift (bp)")
-            if j == 0:
-                axes.set_title(title, fontsize=9, loc="left")
+                panel.set_xlabel("shift (bp)")
     return figure
 
 
-def _predicted(audit: Robustness, example: int) -> tuple[np.ndarray, str]:
-    """What is drawn of an example, (S,): its column, or the output that moves most, its name."""
+def _tolerated(
+    axes: Axes, audit: Robustness, example: int, predicted: np.ndarray, number: int
+) -> None:
+    """Shades what is within the tolerance of the prediction at the centre."""
+    task = getattr(audit.task, "meaning", audit.task)
+    assert isinstance(task, Values) and task.tolerance is not None
+    allowed = None if audit.allowed is None else audit.allowed[[example]]
+    centre = predicted[nearest(1, audit.windows, allowed)[0]]
+    tolerance = task.tolerance[number]
+    axes.axhspan(centre - tolerance, centre + tolerance, color="#909090", alpha=0.2, linewidth=0)
+
+
+def _predicted(audit: Robustness, example: int) -> tuple[np.ndarray, int, str]:
+    """What is drawn of an example, (S,): its column, or the output that moves most; which output
+    that is, and its name."""
     for column in ("probability", "prediction"):
         if column in audit.every:
-            return audit.every[column][example], ""
+            return audit.every[column][example], 0, ""
     outputs = audit.predictions_of[example]
     label = int(np.ptp(outputs, axis=0).argmax())
     kind = "label" if audit.task.probabilities else "output"
     name = audit.label_names[label] if audit.label_names else f"{kind} {label}"
-    return outputs[:, label], f", {name}"
+    return outputs[:, label], label, f", {name}"
 
 
 def differences(rows: Sequence[Mapping]) -> Figure:
@@ -173,14 +200,14 @@ def differences(rows: Sequence[Mapping]) -> Figure:
     Args:
         rows: as ``tfbs_shift.evaluation.comparing.differences`` gives them, of one metric.
     """
-    figure, axes = _axes(f"difference in {named(rows[0]['metric'])}", "")
+    figure, axes = _axes(f"difference in {titled(rows[0]['metric'])}", "")
     axes.grid(False)
     axes.axvline(0, color="#909090", linewidth=0.8)
     for i, row in enumerate(reversed(rows)):
         low, high = (row["difference"] if np.isnan(v) else v for v in (row["low"], row["high"]))
         axes.plot([low, high], [i, i], color=COLOURS[0])
         axes.plot(row["difference"], i, "o", color=COLOURS[0])
-    labels = [f"{row['run']}, {row['strategy']}" for row in reversed(rows)]
+    labels = [", ".join(filter(None, (row["run"], row["strategy"]))) for row in reversed(rows)]
     axes.set_yticks(range(len(rows)), labels)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     figure.set_size_inches(6, 1 + 0.32 * len(rows))

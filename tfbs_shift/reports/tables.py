@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ _NAMES = {
     "spearman": "Spearman",
 }
 """Metrics that are written otherwise than they are called."""
+_WITH_UNIT = ("mse", "loss", "wobble")
 
 
 def metrics(figures: Figures) -> list[str]:
@@ -47,6 +48,26 @@ def named(metric: str) -> str:
 def capitalised(metric: str) -> str:
     """A metric as a sentence begins with it."""
     return _NAMES.get(metric, metric.capitalize())
+
+
+def leading(figures: Figures) -> str:
+    """The metric that stands for all: the first that is known, else the loss."""
+    first = next(iter(figures["strategies"].values()))
+    return next((name for name in metrics(figures) if is_known(first[name])), "loss")
+
+
+def titled(metric: str) -> str:
+    """A metric as an axis or a row of its own names it."""
+    more = {"pearson": " correlation", "spearman": " correlation", "mse": " (less is better)"}
+    more["moved"] = " (standard deviations)"
+    return named(metric) + more.get(metric, "")
+
+
+def number(value: float, metric: str, digits: int = 4, sign: str = "") -> str:
+    """A figure with so many digits after the point; in all, where it has a unit and so may be very
+    small or large."""
+    plain = metric not in _WITH_UNIT or not value or 5 * 10.0**-digits <= abs(value) < 1e5
+    return f"{value:{sign}.{digits}{'f' if plain else 'g'}}"
 
 
 def interval(figures: Figures, *path: str) -> tuple[float, float] | None:
@@ -81,6 +102,8 @@ def table(audits: Mapping[str, Figures]) -> list[list[str]]:
             rows.append(_row(audits, f"{named(metric)}, {_words(path[-1])}", (*path, metric)))
         if not number:
             rows.append(_row(audits, "right at every shift", ("right_at_every_shift",)))
+            cells = [_certified(figures) for figures in audits.values()]
+            rows.append(["certified at every shift", *cells])
     rows += [_row(audits, name, (name,)) for name in _OF_ALL_STARTS]
     return [row for row in rows if any(row[1:])]
 
@@ -98,7 +121,22 @@ def _cell(figures: Figures, path: Sequence[str]) -> str:
     if not is_known(value):
         return ""
     pair = interval(figures, *path)
-    return f"{value:.4f}" + (f"\n{pair[0]:.3f}..{pair[1]:.3f}" if pair else "")
+    ends = [number(end, path[-1], 3) for end in pair or ()]
+    return number(value, path[-1]) + (f"\n{ends[0]}..{ends[1]}" if ends else "")
+
+
+def _certified(figures: Figures) -> str:
+    """The share of examples certified at every shift; "" where that is being right."""
+    if "right_at_every_shift" in figures or "certificates" not in figures:
+        return ""
+    return f"{certified_share(figures):.4f}"
+
+
+def certified_share(figures: Figures) -> float:
+    """The share of examples whose certificate is of every shift."""
+    radius, count = (figures["certificates"][name] for name in ("radius", "examples"))
+    largest = max(map(abs, figures["shifts"]))
+    return dict(zip(radius, count, strict=True)).get(largest, 0) / figures["examples"]
 
 
 def _at(nested: Any, path: Sequence[str]) -> Any:
@@ -208,13 +246,19 @@ def bed_lines(audit: Robustness, examples: Examples) -> Iterator[str]:
 
 def caption(audits: Mapping[str, Figures]) -> str:
     """What the figures of :func:`table` are of, with the names where networks differ in it."""
-    lines: dict[str, list[str]] = {}
-    for name, figures in audits.items():
-        lines.setdefault(_geometry(figures), []).append(name)
-    parts = [line if len(lines) == 1 else f"{', '.join(names)}: {line}"
-             for line, names in lines.items()]  # fmt: skip
+    parts = [part for about in (_geometry, judged) for part in _of_each(audits, about)]
     intervals = any("intervals" in figures for figures in audits.values())
     return "; ".join(parts) + ("; beside each figure its 95% interval" if intervals else "")
+
+
+def _of_each(audits: Mapping[str, Figures], about: Callable[[Figures], str]) -> Iterator[str]:
+    """What is said about audits, once if it is the same of all."""
+    lines: dict[str, list[str]] = {}
+    for name, figures in audits.items():
+        lines.setdefault(about(figures), []).append(name)
+    for line, names in lines.items():
+        if line:
+            yield line if len(lines) == 1 else f"{', '.join(names)}: {line}"
 
 
 def _geometry(figures: Figures) -> str:
@@ -222,12 +266,11 @@ def _geometry(figures: Figures) -> str:
     known = [name for name in metrics(figures) if is_known(first[name])]
     *others, last = map(named, known or metrics(figures))
     what = f"{', '.join(others)} and {last}" if others else last
-    if figures["task"] == "labels":
-        what += f" (mean of {of_labels(figures)}, which have both classes)"
-    elif figures["task"] == "values" and figures["outputs"] > 1:
-        what += f" (mean of {figures['outputs']} outputs)"
-    elif figures["task"] == "unlabelled":
+    if figures["task"] == "unlabelled":
         what += " (standard deviations of the predictions at the centre)"
+    elif of_labels(figures):
+        both = ", which have both classes" if figures["task"] == "labels" else ""
+        what += f" ({of_labels(figures)}{both})"
     if figures.get("average_strands"):
         what += ", predictions of both strands averaged,"
     return (
@@ -237,6 +280,25 @@ def _geometry(figures: Figures) -> str:
     )
 
 
+def judged(figures: Figures) -> str:
+    """Within what, or from where on, predictions count as the same; "" at 0.5, as always."""
+    if figures.get("tolerance"):
+        return f"certified within {tolerance(figures)}" if "certificates" in figures else ""
+    threshold = figures.get("threshold", 0.5)
+    return "" if threshold == 0.5 else f"called above {threshold:g}"
+
+
+def tolerance(figures: Figures) -> str:
+    """That of values, or the lowest and highest of several outputs."""
+    low, high = min(figures["tolerance"]), max(figures["tolerance"])
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
 def of_labels(figures: Figures) -> str:
-    """How many of the labels are scored."""
-    return f"{figures['labels'] - len(figures['labels_left_out'])} of {figures['labels']} labels"
+    """Of how many labels or outputs the metrics are means; "" where they are of one thing."""
+    what = {"labels": "labels", "values": "outputs"}.get(figures["task"], "")
+    if not what or figures[what] == 1:
+        return ""
+    count, left_out = figures[what], len(figures["labels_left_out"])
+    some = f"{count - left_out} of {count}" if left_out or what == "labels" else f"{count}"
+    return f"mean of {some} {what}"

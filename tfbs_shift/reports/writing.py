@@ -45,6 +45,8 @@ _MEANINGS = {
     "standard deviations of the predictions at the centre over examples (several outputs: a mean "
     "over them). Worst is the window whose prediction is furthest from the centre's.",
     "right at every shift": "the fraction of examples classified right wherever the window lies.",
+    "certified at every shift": "the share of examples whose certified radius is the largest shift "
+    "there is.",
     "averaged over shifts": "the prediction averaged over all windows, a cheap defence.",
     "mean over shifts": "what a uniform random shift gives on average.",
     "consistency": "how often two independent random shifts of an example agree on its class. A "
@@ -155,12 +157,19 @@ def _write_lines(path: Path, lines: Iterable[str], _: str) -> None:
 
 def _write_predictions(audit: Robustness, folder: Path) -> None:
     """What ``compare`` needs of several labels or outputs, unless it was made there."""
-    for name, columns in audit.chosen.items():
-        path, scores = folder / f"predictions_{name}.npy", columns["scores"]
-        made_there = isinstance(scores, np.memmap) and Path(scores.filename) == path.resolve()
+    kept = {f"predictions_{name}": columns["scores"] for name, columns in audit.chosen.items()}
+    for name, values in (kept | _over_starts(audit)).items():
+        path = folder / f"{name}.npy"
+        made_there = isinstance(values, np.memmap) and Path(values.filename) == path.resolve()
         if not made_there:
             with replacing(path) as temporary:
-                np.save(temporary, scores)
+                np.save(temporary, values)
+
+
+def _over_starts(audit: Robustness) -> dict[str, np.ndarray]:
+    """What reliability is made of."""
+    names = ("mean", "variance") if audit.every else ()
+    return {name: audit.examples[name] for name in names}
 
 
 def write_side_by_side(
@@ -195,9 +204,9 @@ def write_side_by_side(
             for name, metric in _curves(first).items()
         }
     if differences:
+        metric, baseline = differences[0]["metric"], differences[0]["baseline"]
         caption = (
-            f"Difference in {differences[0]['metric']} from {differences[0]['baseline']}, with "
-            "paired 95% intervals."
+            f"Difference in {tables.named(metric)} from {baseline}, with paired 95% intervals."
         )
         plotted["Differences"] = {"differences": (caption, plots.differences(differences))}
     warnings = [
@@ -235,6 +244,7 @@ def _arrays(audit: Robustness, examples: Examples) -> dict[str, Any]:
         arrays |= {n: getattr(audit.scan, n) for n in ("worst_start", "worst_loss")}
         arrays |= audit.every | {"wobble": audit.examples["wobble"]}
         arrays |= {"allowed": audit.allowed, "certificate": audit.certificates}
+        arrays |= {} if audit.task.scores_apart else _over_starts(audit)
     labels = None if examples.labels is None else np.asarray(examples.labels)
     arrays |= {"labels": labels, "names": examples.names}
     arrays["strand"] = examples.strand
@@ -245,16 +255,16 @@ def _arrays(audit: Robustness, examples: Examples) -> dict[str, Any]:
 
 def _curves(figures: Figures) -> dict[str, str]:
     """The metrics that curves are drawn of, by file name: the first; AUROC or MSE if it is not."""
-    first, *others = tables.metrics(figures)
-    known = [m for m in ("auroc", "mse") if m in others and tables.is_known(figures["curve"][0][m])]
-    return {"curve": first} | {f"curve_{metric}": metric for metric in known}
+    first, point = tables.leading(figures), figures["curve"][0]
+    more = [m for m in ("auroc", "mse") if m != first and tables.is_known(point.get(m))]
+    return {"curve": first} | {f"curve_{metric}": metric for metric in more}
 
 
 def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str) -> Plotted:
     """The plots of an audit, by heading and file name, with their captions."""
     certified, where = figures["certificates"], figures["worst_shifts"]
-    what, metric = audit.task.shown, tables.metrics(figures)[0]
-    profiled = metric if metric in audit.task.means else "loss"
+    what, profiled = audit.task.shown, next(iter(audit.task.means), "loss")
+    shown = _SHOWN.get(what, what)
     edges = ""
     if where["at_the_edges"] is not None:
         edges = (
@@ -283,12 +293,13 @@ def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str
                 plots.profile(audit, profiled),
             ),
             "distance": (
-                f"Mean change of the {what} between two windows of an example, by their distance."
+                f"Mean change of the {shown.lower()} between two windows of an example, by their "
+                "distance."
                 + _phase(figures),
                 plots.distance(audit),
             ),
             "heat_map": (
-                ("Probability of class 1" if what == "probability" else _SHOWN.get(what, what))
+                ("Probability of class 1" if what == "probability" else shown)
                 + " of examples at every shift (evenly spread ones of all, the least certified on "
                 "top).",
                 plots.heat_map(audit),
@@ -297,6 +308,8 @@ def _plotted(audit: Robustness, examples: Examples, figures: Figures, title: str
     }  # fmt: skip
     titled = _examples_shown(audit, examples)
     caption = "Single examples: " + "; ".join(titled) + "."
+    if not audit.task.probabilities:
+        caption += " Shaded: what is within the tolerance of the prediction at the centre."
     plotted["Single examples"] = {"examples": (caption, plots.examples(audit, titled))}
     return plotted
 
@@ -411,7 +424,7 @@ def _constant(figures: Figures, whole: int) -> str:
     tolerance, relative = figures["tolerance"], figures["tolerance_is_relative"]
     tenth = "a tenth of the standard deviation of {} predictions at the centre"
     if len(tolerance) > 1 and relative:
-        within = f"each output within {tenth.format('its')}"
+        within = f"each output within {tenth.format('its')} ({tables.tolerance(figures)})"
     else:
         within = f"within {tolerance[0]:.3g}" + (f", {tenth.format('the')}" if relative else "")
     return f"{share} keep at every shift what is predicted at the centre, {within}."
@@ -428,15 +441,16 @@ def _checks(figures: Figures) -> Table:
 
 def _finding(name: str, figures: Figures) -> list[str]:
     """The finding in a sentence or two, each a paragraph."""
-    metric = tables.metrics(figures)[0]
+    metric = tables.leading(figures)
     what = tables.capitalised(metric)
-    if figures["task"] == "labels":
-        what += f" (mean of {tables.of_labels(figures)})"
+    if metric == "moved":
+        what = "Predictions moved, in standard deviations between examples,"
     elif metric == "pearson":
         what += " correlation"
-    elif metric == "moved":
-        what = "Predictions moved, in standard deviations between examples,"
-    shown = ", ".join(f"{v[metric]:.3f} under {n}" for n, v in figures["strategies"].items()
+    if metric != "loss" and tables.of_labels(figures):
+        what += f" ({tables.of_labels(figures)})"
+    shown = ", ".join(f"{tables.number(v[metric], metric, 3)} under {n}"
+                      for n, v in figures["strategies"].items()
                       if tables.is_known(v[metric]))  # fmt: skip
     if not figures["curve"]:
         return [f"{name}: {what} {shown}."]
