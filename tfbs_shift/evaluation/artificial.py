@@ -43,7 +43,7 @@ def controls(
     model is surer of what is no sequence.
 
     Args:
-        model, x, y, window, output, task, **reading: as for ``scan``; x has 4 channels.
+        model, x, y, window, output, task, reading: as for ``scan``; x has 4 channels.
         threshold: as for ``evaluate``.
         seed: of the shuffles and draws.
 
