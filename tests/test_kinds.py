@@ -24,6 +24,7 @@ from tfbs_shift import (
     scan,
 )
 from tfbs_shift.evaluation import statistics
+from tfbs_shift.scanning import predictors
 from tfbs_shift.tasks import Classes, Labels, Unlabelled, Values
 from tfbs_shift.tasks.correlations import correlations, midranks
 
@@ -715,7 +716,7 @@ def test_reliability_is_the_intraclass_correlation(seed):
     assert statistics.reliability(repeats)[0] == pytest.approx(intraclass(values))
     drawn = rng.integers(0, 6, 6)
     counts = np.bincount(drawn, minlength=6)[None].astype(float)
-    again = intraclass([values[i] for i in drawn]) if len(set(drawn)) > 1 else np.nan
+    again = intraclass([values[i] for i in drawn])  # of one alone, too: copies of it
     assert statistics.reliability(repeats, counts)[0] == pytest.approx(again, nan_ok=True)
 
 
@@ -844,3 +845,42 @@ def test_a_head_is_audited_while_both_train(rng):
             assert logs[f"shift_{strategy}_{metric}"][-1] == pytest.approx(value)
     assert logs["shift_reliability"][-1] == pytest.approx(found.reliability)
     assert "shift_flipped" not in logs
+
+
+def test_long_windows_are_run_few_at_a_time(rng):
+    """Nobody's activations of 256 windows of 200,000 bp fit a machine."""
+    length = 2**18 // 5
+    x, shapes = random_sequences(rng, 3, length + 2), []
+
+    def seen(windows):
+        shapes.append(len(windows))
+        return windows[:, 7, 0]
+
+    found = scan(seen, x, window=length)
+    assert max(shapes[1:]) == 5
+    assert np.array_equal(found.loss, (x[:, 7:10, 0].astype("f4") - x[:, 8:9, 0]) ** 2)
+    assert plan_scan(seen, length + 2, window=length).rows == 5
+    assert plan_scan(seen, 2**19, window=2**18 + 9).rows == 1
+    assert plan_scan(TwoHeads(), length + 2, window=length).rows == 5
+
+
+def test_outputs_for_a_function_are_held_a_few_examples_at_a_time(x, rng, monkeypatch):
+    model, y = two_heads(), rng.random(COUNT)
+    condense = {"output": lambda p: p["profile"].sum(axis=(1, 2)), "task": "values"}
+    whole = scan(model, x, y, **condense).loss
+    few = evaluate(model, x, y, strategies=["none", RandomShift(3)], **condense)
+    for size in (1, 2 * 4 * 4 * 25):  # one example at a time; two, so that the last is alone
+        monkeypatch.setattr(predictors, "_BYTES", size)
+        assert np.allclose(scan(model, x, y, **condense).loss, whole, rtol=1e-5)
+        again = evaluate(model, x, y, strategies=["none", RandomShift(3)], **condense)
+        assert again.strategies["random"]["mse"] == pytest.approx(few.strategies["random"]["mse"])
+
+
+def test_a_sum_of_probabilities_is_none(x, rng):
+    """And so says nothing of what it means; a mean or the largest of them is one."""
+    sequence, h = body()
+    model = keras.Model(sequence, layers.Conv1D(1, 1, activation="sigmoid")(h))
+    y = rng.integers(0, 2, COUNT)
+    assert evaluate(model, x, y, output=Output(positions="mean")).task == Classes(1)
+    with pytest.raises(InputError, match="does not tell what its predictions are"):
+        evaluate(model, x, y, output=Output(positions="sum"))

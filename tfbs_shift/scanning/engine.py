@@ -14,7 +14,7 @@ from tfbs_shift.backend.computing import inference, mapped
 from tfbs_shift.backend.graph import graph
 from tfbs_shift.backend.precision import checked, computing_in, last_layers
 from tfbs_shift.models.inputs import fed
-from tfbs_shift.scanning.plans import ScanPlan
+from tfbs_shift.scanning.plans import ScanPlan, windows_at_once
 from tfbs_shift.scanning.schedule import Schedule
 from tfbs_shift.scanning.units import Layout, SharedTensor, View
 from tfbs_shift.windows import WindowRange
@@ -232,10 +232,13 @@ def _plan(
             "its layers are not known: it is no functional or Sequential model, "
             "or its class has a call of its own"
         )
-        return ScanPlan(name, windows, starts, (), _WINDOWS, fallback)
+        rows = windows_at_once(windows.window, _WINDOWS)
+        return ScanPlan(name, windows, starts, (), rows, fallback)
     at_once = _windows_at_once(schedule.activations)
     if any(step.kind == "TorchModuleWrapper" for step in schedule.steps):
-        at_once = min(at_once, _WINDOWS)  # the module's own layers are not known
+        at_once = min(
+            at_once, windows_at_once(windows.window, _WINDOWS)
+        )  # the module's own layers are not known
     return ScanPlan(name, windows, starts, schedule.steps, at_once)
 
 

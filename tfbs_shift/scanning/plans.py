@@ -8,6 +8,16 @@ from tfbs_shift.scanning.costs import Costs
 from tfbs_shift.text import aligned
 from tfbs_shift.windows import WindowRange
 
+_BASES = 2**18
+
+
+def windows_at_once(window: int, most: int) -> int:
+    """How many windows of so many bp to run at once, at most, of a model of unknown layers.
+
+    Each of 2,048 bp runs beside 127 others, one of 200,000 by itself.
+    """
+    return max(1, min(most, _BASES // window))
+
 
 @dataclass(frozen=True)
 class PlannedStep:

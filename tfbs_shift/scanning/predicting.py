@@ -11,13 +11,13 @@ import numpy as np
 from keras import ops
 
 from tfbs_shift.backend import computing
-from tfbs_shift.scanning.plans import ScanPlan
+from tfbs_shift.scanning.plans import ScanPlan, windows_at_once
 from tfbs_shift.tasks.inferring import Clues, Judged
 from tfbs_shift.windows import WindowRange
 
 Tensor = Any
 Run = Callable[[Any, Any, Sequence[Any], np.ndarray], np.ndarray]
-_WINDOWS = 256  # at once, of a model that runs each by itself
+_WINDOWS = 256  # at once, at most, of a model that runs each by itself
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class EveryWindow(Predictor):
                 starts = np.broadcast_to(windows.starts, (len(x), len(windows)))
             count = starts.shape[1]
             example, at = np.repeat(np.arange(len(x)), count), np.ravel(starts)
-            size = min(_WINDOWS, len(at))
+            size = min(windows_at_once(windows.window, _WINDOWS), len(at))
             numbers = []
             for first in range(0, len(at), size):
                 filled = np.arange(first, first + size) % len(at)  # one shape for all blocks
@@ -194,5 +194,6 @@ class EveryWindow(Predictor):
         return run
 
     def plan(self, request: Request) -> ScanPlan:
-        count = request.tries or len(request.windows)
-        return ScanPlan(self.name, request.windows, count, (), _WINDOWS, self.reason)
+        windows = request.windows
+        rows = windows_at_once(windows.window, _WINDOWS)
+        return ScanPlan(self.name, windows, request.tries or len(windows), (), rows, self.reason)

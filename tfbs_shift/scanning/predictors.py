@@ -35,6 +35,7 @@ from tfbs_shift.tasks.outputs import Outputs
 
 Tensor = Any
 _AT_ONCE = 64
+_BYTES = 256 * 2**20  # of all outputs of some windows, for a function of them
 _ROUNDED = 0.01
 """Of the largest prediction: more than the rounding of bfloat16 moves one."""
 
@@ -86,11 +87,21 @@ class KerasModel(Predictor):
         """All outputs of the graph, which a function of arrays condenses outside of it."""
         compiled = self._graph(replace(request, losses=False, predictions=True, moving=()), None)
         measure, shapes = OnHost(request, judged), judged.outputs.shapes
+        of_window = sum(math.prod(size or 1 for size in shape) for shape in shapes)
+        of_example = 4 * of_window * (request.tries or len(request.windows))
+        replicas = devices.replicas()
 
         def run(x: Tensor, starts: Any, labels: Sequence[Any], rows: np.ndarray) -> np.ndarray:
-            columns = [] if starts is None else [starts]
-            flat = ops.convert_to_numpy(compiled(x, *columns))
-            return measure(_unpacked(flat, shapes), starts, labels)
+            count = len(x)
+            size = max(_BYTES // of_example // replicas, 1) * replicas
+            parts = []
+            for first in range(0, count, size):  # or all outputs of a block were held at once
+                some = np.arange(first, first + min(size, count)) % count  # one shape for all
+                columns = [x[some]] + ([] if starts is None else [starts[some]])
+                outputs = _unpacked(ops.convert_to_numpy(compiled(*columns)), shapes)
+                at = None if starts is None else starts[some]
+                parts.append(measure(outputs, at, [y[some] for y in labels]))
+            return np.concatenate(parts)[:count]
 
         return run
 

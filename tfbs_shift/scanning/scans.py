@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
-from keras import ops
 
 from tfbs_shift.backend.precision import checked
 from tfbs_shift.errors import InputError
+from tfbs_shift.scanning.engine import windows_at
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.scanning.plans import ScanPlan
 from tfbs_shift.scanning.predicting import Request
@@ -207,6 +207,4 @@ def scan(
 
 def crop(x: Tensor, starts: Tensor, windows: WindowRange) -> Tensor:
     """One window an example: (B, W, ...) and ``int32`` (B,) -> (B, L, ...), of any dtype."""
-    first = ops.arange(ops.shape(x)[0], dtype="int32") * windows.length + starts
-    rows = first[:, None] + ops.arange(windows.window, dtype="int32")
-    return ops.take(ops.reshape(x, (-1, *x.shape[2:])), rows, axis=0)
+    return windows_at(x, starts[:, None], windows.window)
