@@ -116,6 +116,11 @@ def test_a_guess_is_never_made(rng):
     model = keras.Model(sequence, Custom()(functional(1, "sigmoid")(sequence)))
     with pytest.raises(InputError, match="an unknown last layer does not tell"):
         inferred(model, rng)
+    # A softmax at each base, written out: not one over all of them.
+    each = layers.Conv1D(2, 3, activation="softmax")(sequence)
+    for reshaped in (layers.Flatten()(each), layers.Reshape((20,))(each)):
+        with pytest.raises(InputError, match="an unknown last layer does not tell"):
+            inferred(keras.Model(sequence, reshaped), rng)
     with pytest.raises(InputError, match=r"threshold 0\.3: is of probabilities"):
         inferred(functional(1, None), rng, task="values", threshold=0.3)
     with pytest.raises(InputError, match=r"tolerance 0\.3: is of values"):

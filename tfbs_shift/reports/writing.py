@@ -196,11 +196,7 @@ def write_side_by_side(
     plotted: Plotted = {}
     if all(figures["curve"] for figures in audits.values()):
         plotted["Robustness curves"] = {
-            name: (
-                f"{tables.capitalised(metric)} when each window may move by up to r bp: to where "
-                "its loss is highest (points; band: 95% interval) or at random (dashed).",
-                plots.curve(audits, metric),
-            )
+            name: (_curve_caption(metric, first), plots.curve(audits, metric))
             for name, metric in _curves(first).items()
         }
     if differences:
