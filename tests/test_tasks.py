@@ -144,9 +144,15 @@ def test_linear_predictions_with_a_loss_of_probabilities_are_warned_of(rng):
     assert [check.name for check in checks if not check.passed and "from_logits" in check.message]
 
 
+def test_a_softmax_of_one_number_is_warned_of(rng):
+    with pytest.warns(UserWarning, match="a softmax of one number, which is always 1"):
+        assert found_out(functional(1, "softmax"), rng).doubts
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [
+        (["a", "b", "a"], "labels of type <U1: want numbers"),
         ([1, 2, 1], r"labels 1\.\.2: want 0 or 1; want 0 and 1 where they are 1 and 2"),
         ([-1, 1, 1], r"labels -1\.\.1: want 0 or 1; want 0 where they are -1"),
         ([0.2, 1, 0], r"labels 0\.\.1, fractions among them: want 0 or 1; .*task='values'"),
@@ -160,7 +166,7 @@ def test_labels_are_those_of_the_task(y, message):
         Classes(1).labels(y, 3)
     with pytest.raises(InputError, match=message.replace("0 or 1;", "0 or 1 for each label;")):
         Labels(1).labels(y[:, None], 3)
-    soft = np.stack([y, 1 - y], axis=1)
+    soft = np.stack([y, y if y.dtype.kind == "U" else 1 - y], axis=1)
     with pytest.raises(InputError, match="labels"):
         Classes(2).labels(soft, 3)
 

@@ -242,6 +242,18 @@ def improbable(outputs: np.ndarray) -> str:
     return f"lie in {low:.4g}..{high:.4g}, and so are no probabilities"
 
 
+def numbers(y: Any) -> np.ndarray:
+    """Labels as an array.
+
+    Raises:
+        InputError: they are no numbers.
+    """
+    y = np.asarray(y)
+    if y.dtype.kind not in "biuf":
+        raise InputError(f"labels of type {y.dtype}: want numbers")
+    return y
+
+
 def binary_labels(y: np.ndarray, known: str) -> None:
     """Checks that labels are 0 or 1.
 
@@ -252,6 +264,7 @@ def binary_labels(y: np.ndarray, known: str) -> None:
     Raises:
         InputError: some are not.
     """
+    y = numbers(y)
     if ((y == 0) | (y == 1)).all():
         return
     if np.isnan(y).any():

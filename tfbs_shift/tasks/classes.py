@@ -10,7 +10,7 @@ from scipy import special
 
 from tfbs_shift.errors import InputError
 from tfbs_shift.tasks.areas import label_scores, resampled_scores
-from tfbs_shift.tasks.base import Columns, Task, binary_labels, clipped, improbable, span
+from tfbs_shift.tasks.base import Columns, Task, binary_labels, clipped, improbable, numbers, span
 from tfbs_shift.tasks.losses import is_sparse
 
 
@@ -65,7 +65,7 @@ class Classes(Task):
         """
         if len(y) != count:
             raise InputError(f"{count} sequences, but {len(y)} labels")
-        y = np.asarray(y)
+        y = numbers(y)
         flat = y.reshape(count) if y.shape in ((count,), (count, 1)) else None
         if self.width == 1:
             if y.shape == (count, 2) and (y.sum(axis=1) == 1).all():

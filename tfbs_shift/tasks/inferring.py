@@ -178,7 +178,7 @@ def judged(clues: Clues, meaning: Meaning, y: Any = None) -> Judged:
         return Judged(output, clues.outputs, OnlyLoss(width), loss, reason)
     logits = kind.logits
     task = _task(kind, meaning, width)
-    doubts = _doubts(kind, own)
+    doubts = _doubts(kind, own, width)
     _warn(clues.name, doubts)
     if y is None:
         loss: Any = [WeightedLoss(0, squared_distance)]
@@ -272,7 +272,8 @@ def _kind(
         return _Kind(meaning.task, logits, by_layer, activation), "as given (task)"
     if by_layer:
         exclusive = activation == "softmax" or width == 1
-        return _Kind("classes" if exclusive else "labels"), f"its last layer is a {activation}"
+        kind = _Kind("classes" if exclusive else "labels", activation=activation)
+        return kind, f"its last layer is a {activation}"
     if own:
         reason = f"its loss is {name_of(own[0].loss)}"
         if of_loss in _CROSSENTROPY:
@@ -331,8 +332,10 @@ def _default(kind: str, width: int) -> str:
     return _CROSSENTROPY["softmax" if kind == "classes" and width > 1 else "sigmoid"]
 
 
-def _doubts(kind: _Kind, own: list[WeightedLoss]) -> tuple[str, ...]:
-    """What may be wrong about a cross-entropy."""
+def _doubts(kind: _Kind, own: list[WeightedLoss], width: int) -> tuple[str, ...]:
+    """What may be wrong about probabilities."""
+    if kind.activation == "softmax" and width == 1:
+        return ("its last layer is a softmax of one number, which is always 1; want a sigmoid",)
     if kind.name == "values" or kind.sure or kind.logits or not kind.activation:
         return ()
     loss = name_of(own[0].loss) if own else "cross-entropy"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfbs_shift.errors import InputError
-from tfbs_shift.tasks.base import Columns, Task, column_to_show, span
+from tfbs_shift.tasks.base import Columns, Task, column_to_show, numbers, span
 from tfbs_shift.tasks.correlations import correlations
 
 _TOLERATED = 0.1
@@ -84,13 +84,11 @@ class Values(Task):
         """Float32 (N, K), from numbers of that shape, or (N,) for one output."""
         if len(y) != count:
             raise InputError(f"{count} sequences, but {len(y)} labels")
-        y = np.asarray(y)
+        y = numbers(y)
         if self.width == 1 and y.ndim == 1:
             y = y[:, None]
         if y.shape != (count, self.width):
             raise InputError(f"labels {y.shape}: the model predicts ({count}, {self.width}) values")
-        if not np.issubdtype(y.dtype, np.number) and y.dtype != bool:
-            raise InputError(f"labels of type {y.dtype}: want numbers")
         wrong = np.flatnonzero(~np.isfinite(y).all(axis=1))
         if len(wrong):
             raise InputError(
