@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+from keras import ops
 
 from tfbs_shift.backend.precision import checked
 from tfbs_shift.errors import InputError
@@ -207,4 +208,5 @@ def scan(
 
 def crop(x: Tensor, starts: Tensor, windows: WindowRange) -> Tensor:
     """One window an example: (B, W, ...) and ``int32`` (B,) -> (B, L, ...), of any dtype."""
+    starts = ops.convert_to_tensor(starts, "int32")
     return windows_at(x, starts[:, None], windows.window)
