@@ -18,7 +18,8 @@ from sklearn import metrics
 from tfbs_shift import data, sequences
 from tfbs_shift.commands import main
 from tfbs_shift.data import flanks, stored
-from tfbs_shift.data.genomes import Genome, read_bed
+from tfbs_shift.data.beds import read_bed
+from tfbs_shift.data.genomes import Genome
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.architectures import tbinet_of_sizes
 from tfbs_shift.models.original import save_original

@@ -23,10 +23,11 @@ from tqdm.auto import tqdm
 
 from tfbs_shift import sequences
 from tfbs_shift.data import stored
+from tfbs_shift.data.beds import read_bed
 from tfbs_shift.data.columns import Column
 from tfbs_shift.data.deepsea import label_names, read_mat
 from tfbs_shift.data.examples import Examples
-from tfbs_shift.data.genomes import Genome, read_bed
+from tfbs_shift.data.genomes import Genome
 from tfbs_shift.errors import InputError
 from tfbs_shift.files import Workspace, replacing
 
