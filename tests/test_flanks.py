@@ -569,14 +569,18 @@ def test_windows_outside_a_genome(fasta):
 def test_bed_and_genome(fasta, genome, tmp_path):
     bed = tmp_path / "peaks.bed"
     bed.write_text(
-        "track name=x\n#c\nchr1 0 50 a 0 +\nchr1\t100\t150\tb\t0\t-\n1\t40100\t40150\tc\n"
+        "track name=x\n#c\nchr1 0 50 a 0 +\nchr1\t100\t150\tb\t0\t-\n1\t40087\t40137\tc\n"
     )
     read = data.load(f"{bed},{fasta}", flank=20, bound=True)
-    assert read.intervals.start.tolist() == [-20, 80, 40_080]
+    assert read.intervals.start.tolist() == [-20, 80, 40_067]
     assert read.strand.tolist() == ["+", "-", "+"]
     assert read.names.tolist() == ["a", "b", "c"]
+    assert read.intervals.chrom.tolist() == ["chr1"] * 3
+    assert read.notes == (
+        f"peaks.bed: chromosome '1' is taken as 'chr1', as in {fasta.name}",
+    )
     assert read.y.tolist() == [[0, 1]] * 3
-    expected = [cut(genome["chr1"], s, s + 90) for s in (-20, 80, 40_080)]
+    expected = [cut(genome["chr1"], s, s + 90) for s in (-20, 80, 40_067)]
     expected[1] = sequences.reverse_complement_codes(expected[1])
     assert np.array_equal(read.codes, expected)
 
@@ -638,7 +642,8 @@ def test_narrowpeak_summits(fasta, genome, tmp_path, zipped):
         ("chr1 a 5", {}, "line 1: want chrom, start, end"),
         ("\nchrZ 0 5", {}, "line 2: chromosome 'chrZ' is not in"),
         ("chr1 0 5\nchr1 0 6", {}, "line 2: 6 bp, but the first interval has 5: give length"),
-        ("chr1 50000 50005", {}, r"line 1: window chr1:50000-50005: not in 0\.\.40137"),
+        ("chr1 50000 50005", {}, r"line 1: chr1:50000-50005 ends beyond chr1 of .*40137 bp: are"),
+        ("1 40000 40138", {"length": 9}, r"line 1: 1:40000-40138 ends beyond chr1 .* another build"),
         ("chr1 0 5 . 0 . 1 1 1 5", {}, "with summit 5: want"),
         ("", {}, "no intervals in it"),
         ("chr1 0 5", {"flank": -1}, "flank -1"),

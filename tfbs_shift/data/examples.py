@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,6 +56,7 @@ class Examples:
             where there are none.
         strand: str (N,), "-" where the sequence is the reverse complement of its interval, else
             "+"; None: "+" everywhere.
+        chromosomes: bp of each chromosome by the name it has in ``intervals``; None: not known.
         notes: what a reader found and was not told, a line each, for people.
     """
 
@@ -67,6 +68,7 @@ class Examples:
     label_names: Sequence[str] | None = None
     strand: np.ndarray | None = None
     summits: np.ndarray | None = None
+    chromosomes: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):

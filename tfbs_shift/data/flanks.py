@@ -118,7 +118,7 @@ def extend(
     _list_unplaced(out.with_suffix(".unplaced.tsv"), columns["status"], places)
     names = label_names()
     names = names if labels == len(names) else [""] * labels
-    counts = stored.write_stored(out, columns, length, names, places.names, made_from)
+    counts = stored.write_stored(out, columns, length, names, genome.lengths, made_from)
     work.remove()
     return Extension(counts, message)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import bisect
+import contextlib
+import re
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyfaidx
+from Bio import bgzf
 
 from tfbs_shift import sequences
+from tfbs_shift.data import chromosomes
 from tfbs_shift.data.beds import BedRow, read_bed
 from tfbs_shift.data.examples import Examples, Intervals
 from tfbs_shift.data.parsing import UNLABELLED, all_bound, labels_of
@@ -19,9 +24,15 @@ from tfbs_shift.errors import InputError
 _PIECE = 2**22
 """Bases fetched at once: reading a bgzipped file takes time quadratic in it."""
 
+_MOST_BETWEEN = 2**16
+"""Bytes between two sequences of a FASTA, at most."""
+
+_HG19_CHR1, _HG19_CHRM = 249_250_621, 16_571
+
 
 class Genome:
-    """A FASTA, plain or bgzipped; its index, ``.fai`` beside it, is made where it is missing.
+    """A FASTA, plain or bgzipped. An index beside it is used if it fits, and else made: beside it,
+    or, where that cannot be, for this process alone.
 
     Letters may be lower case (soft-masked); N and other IUPAC letters are unknown bases. Not to be
     shared between threads: one object each.
@@ -40,34 +51,44 @@ class Genome:
         self.path = path
         if not path.is_file():
             raise InputError(f"{path}: no such file")
-        names: dict[str, str | None] = {"indexname": None, "gzi_indexname": None}
-        if not os.access(path.parent, os.W_OK) and not Path(f"{path}.fai").exists():
-            self._folder = tempfile.TemporaryDirectory()
-            names = {key: str(Path(self._folder.name) / key) for key in names}
-        try:
-            self._fasta = pyfaidx.Faidx(str(path), **names)
-        except (pyfaidx.UnsupportedCompressionFormat, ImportError) as error:
-            raise InputError(
-                f"{path}: compressed, but not by bgzip: gunzip it, or bgzip it ({error})"
-            ) from error
-        except (ValueError, pyfaidx.FastaIndexingError, pyfaidx.IndexNotFoundError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: not a FASTA that can be indexed: {reason}") from error
+        self._fasta = _indexed(path)
         self.lengths = {name: int(entry.rlen) for name, entry in self._fasta.index.items()}
         if not self.lengths:
             raise InputError(f"{path}: no sequences in it")
+        self._alike: dict[str, list[str]] = {}
+        for name in self.lengths:
+            self._alike.setdefault(chromosomes.key(name), []).append(name)
 
     def name_of(self, chrom: str) -> str:
         """The name in the file of a chromosome, which may be written with or without "chr".
 
         Raises:
-            InputError: it has no such sequence.
+            InputError: it has no such sequence, or several.
         """
-        for name in (chrom, f"chr{chrom}", chrom.removeprefix("chr")):
-            if name in self.lengths:
-                return name
-        known = ", ".join(list(self.lengths)[:3])
-        raise InputError(f"chromosome {chrom!r} is not in {self.path}, which has {known}, ...")
+        if chrom in self.lengths:
+            return chrom
+        alike = self._alike.get(chromosomes.key(chrom), [])
+        if len(alike) > 1:
+            raise InputError(f"chromosome {chrom!r}: is it {' or '.join(alike)} of {self.path}?")
+        if not alike:
+            known = ", ".join(list(self.lengths)[:3])
+            raise InputError(
+                f"chromosome {chrom!r} is not in {self.path}, which has {known}, ...: is it of "
+                "another build of the genome?"
+            )
+        if chromosomes.key(chrom) == "MT" and self._other_mitochondrion(chrom, alike[0]):
+            raise InputError(
+                f"chromosome {chrom!r} is not {alike[0]} of {self.path}: hg19's chrM (NC_001807, "
+                f"{_HG19_CHRM} bp) is another sequence than GRCh37's MT (NC_012920)"
+            )
+        return alike[0]
+
+    def _other_mitochondrion(self, chrom: str, name: str) -> bool:
+        """Whether M is hg19's and MT is GRCh37's, which differ in length and order."""
+        if chrom.endswith("T"):
+            return self.lengths[name] == _HG19_CHRM
+        first = self.lengths.get(next(iter(self._alike.get("1", [])), ""))
+        return first == _HG19_CHR1 and self.lengths[name] != _HG19_CHRM
 
     def codes(self, chrom: str, start: int, end: int) -> np.ndarray:
         """``uint8`` (end - start,): a window, 0-based half-open, unknown beyond the ends.
@@ -82,15 +103,101 @@ class Genome:
         codes = np.full(end - start, sequences.UNKNOWN, np.uint8)
         for begin in range(max(0, start), min(end, length), _PIECE):
             stop = min(begin + _PIECE, end, length)
-            letters = str(self._fasta.fetch(name, begin + 1, stop).seq)
+            try:
+                letters = str(self._fasta.fetch(name, begin + 1, stop).seq)
+            except Exception as error:  # pyfaidx passes on whatever reading ends in
+                raise InputError(
+                    f"{self.path}: {name}:{begin}-{stop}: cannot be read: {_reason(error)}"
+                ) from error
             try:
                 codes[begin - start : stop - start] = sequences.encode(letters)
             except (InputError, ValueError) as error:
                 raise InputError(
-                    f"{self.path}: {name}:{begin}-{stop}: not DNA, or the index is of another "
-                    f"file ({error})"
+                    f"{self.path}: {name}:{begin}-{stop}: not DNA, or damaged ({error})"
                 ) from error
         return codes
+
+
+def _indexed(path: Path) -> pyfaidx.Faidx:
+    """The FASTA with an index that fits it."""
+    indices = [Path(f"{path}.fai")]
+    if path.suffix.lower() in (".gz", ".bgz"):
+        indices.append(Path(f"{path}.gzi"))
+    if all(index.is_file() for index in indices):
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an index older than its FASTA is put to the test
+            fasta = pyfaidx.Faidx(str(path), rebuild=False)
+            if _fits(fasta):
+                return fasta
+    try:
+        try:
+            return _made(path, indices, path.parent)
+        except OSError:  # no room or no permission
+            return _made(path, indices, None)
+    except (pyfaidx.UnsupportedCompressionFormat, ImportError) as error:
+        raise InputError(
+            f"{path}: compressed, but not by bgzip: gunzip it, or bgzip it ({_reason(error)})"
+        ) from error
+    except pyfaidx.FastaIndexingError as error:
+        raise InputError(
+            f"{path}: not a FASTA that can be indexed: {_reason(error)}; the lines of a sequence "
+            "must have one length, and none be blank: seqkit seq -w 60 writes them so"
+        ) from error
+    except Exception as error:  # pyfaidx passes on whatever reading ends in
+        raise InputError(f"{path}: not a FASTA that can be indexed: {_reason(error)}") from error
+
+
+def _made(path: Path, indices: list[Path], folder: Path | None) -> pyfaidx.Faidx:
+    """The FASTA with a new index, left beside it if ``folder`` is where it is.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".index-") as name:
+        written = [Path(name) / index.name for index in indices]
+        names = dict(zip(("indexname", "gzi_indexname"), map(str, written), strict=False))
+        fasta = pyfaidx.Faidx(str(path), **names)
+        if not _fits(fasta):
+            raise ValueError("a sequence is not where its index says")
+        if folder is not None:
+            for new, index in zip(written, indices, strict=True):
+                new.replace(index)
+    return fasta
+
+
+def _fits(fasta: pyfaidx.Faidx) -> bool:
+    """Whether an index is of this file: a header before each sequence, and no more after the last.
+
+    Cost: a look at the file for each sequence.
+    """
+    at = 0
+    for name, entry in sorted(fasta.index.items(), key=lambda item: item[1].offset):
+        header = _bytes(fasta, at, entry.offset - at)
+        if not re.fullmatch(
+            rb"\s*(;[^\n]*\n\s*)*>\s*" + re.escape(name.encode()) + rb"(\s.*)?\n", header
+        ):
+            return False
+        at = entry.offset
+        if entry.rlen:
+            lines, rest = divmod(entry.rlen - 1, entry.lenc)
+            at += lines * entry.lenb + rest + 1
+    return not _bytes(fasta, at, _MOST_BETWEEN).strip()
+
+
+def _bytes(fasta: pyfaidx.Faidx, at: int, size: int) -> bytes:
+    """Bytes of the file, inflated, ``size`` of them or less; b"" where no header can be as long."""
+    if not 0 <= size <= _MOST_BETWEEN:
+        return b""
+    if fasta.file.__class__ is bgzf.BgzfReader:
+        block = fasta.gzi_index[max(0, bisect.bisect_left(fasta.gzi_index, at) - 1)]
+        at = bgzf.make_virtual_offset(block.cstart, at - block.ustart)
+    fasta.file.seek(at)
+    return fasta.file.read(size)
+
+
+def _reason(error: Exception) -> str:
+    """What a library says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_windows(
@@ -142,17 +249,23 @@ def read_windows(
     if all(row.summit is not None for _, row in rows):
         summits = np.array([row.summit for _, row in rows], np.int64) - starts
         summits[reverse] = codes.shape[1] - 1 - summits[reverse]
-    chrom = np.array([row.chrom for _, row in rows])
+    chroms = {chrom: genome.name_of(chrom) for chrom in dict.fromkeys(row.chrom for _, row in rows)}
+    notes = [] if labels is not None else [f"{beds[0].name}: {UNLABELLED}"]
+    if renamed := chromosomes.renamed(chroms):
+        notes.append(f"{', '.join(bed.name for bed in beds)}: {renamed}, as in {fasta.name}")
     return Examples(
         codes,
         labels,
-        Intervals(chrom, starts, starts + codes.shape[1]),
+        Intervals(
+            np.array([chroms[row.chrom] for _, row in rows]), starts, starts + codes.shape[1]
+        ),
         names if len(np.unique(names)) == len(names) else None,
         ",".join(map(str, [*beds, fasta])),
         [label_column] if label_column and labels.shape[1] == 1 else None,
         strand=strand,
         summits=summits,
-        notes=() if labels is not None else (f"{beds[0].name}: {UNLABELLED}",),
+        chromosomes=genome.lengths,
+        notes=tuple(notes),
     )
 
 
@@ -173,10 +286,22 @@ def _cut(
             )
         starts[i] = start - flank
         try:
+            _inside(genome, row)
             codes[i] = genome.codes(row.chrom, start - flank, start + width + flank)
         except InputError as error:
             raise InputError(f"{path}: line {row.line}: {error}") from error
     return codes, starts
+
+
+def _inside(genome: Genome, row: BedRow) -> None:
+    """Refuses an interval that is not in its chromosome, wherever its window may be."""
+    name = genome.name_of(row.chrom)
+    length = genome.lengths[name]
+    if row.end > length:
+        raise InputError(
+            f"{row.chrom}:{row.start}-{row.end} ends beyond {name} of {genome.path}, {length} bp: "
+            "are the intervals of another build of the genome?"
+        )
 
 
 def _labels(

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfbs_shift import sequences
 from tfbs_shift.data.examples import Examples, Intervals
+from tfbs_shift.data.headers import located
 from tfbs_shift.errors import InputError
 
 Place = tuple[Path, int]
@@ -24,7 +25,6 @@ Row = tuple[Path, int, str]
 UNLABELLED = "no labels; bound (--bound) would make every sequence class 1 of two"
 """What is noted of a file that could have been called bound."""
 
-_COORDINATES = re.compile(r"([^:\s]+):(\d+)-(\d+)")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
@@ -105,9 +105,19 @@ def examples_of(
     names: Sequence[str] | None,
     *,
     label_names: Sequence[str] | None = None,
+    headers: Sequence[str] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Examples:
     """The examples of text files, once their sequences have been checked.
+
+    Args:
+        source: what was read.
+        rows: the sequences.
+        labels: of each, or None.
+        names: of each, or None.
+        label_names: what the labels are, or None.
+        headers: what may hold coordinates (:mod:`tfbs_shift.data.headers`); None: the names.
+        notes: what is to be said.
 
     Raises:
         InputError: no rows, sequences of several lengths, or a letter that is no DNA.
@@ -135,14 +145,16 @@ def examples_of(
                 reason = str(error).partition(": ")[2]  # without its "sequence 1"
                 raise InputError(f"{path}: line {number}: {reason}") from error
         raise
+    places, said = located(headers or names or [], length)
     return Examples(
         codes,
         labels,
-        None if names is None else _intervals(names, length),
+        places and Intervals(places.chrom, places.start, places.start + length),
         None if names is None else np.array(names),
         source,
         label_names,
-        notes=notes,
+        strand=places and places.strand,
+        notes=(*notes, *(f"{source}: {line}" for line in said)),
     )
 
 
@@ -159,19 +171,6 @@ def check_names(rows: Sequence[Row], names: Sequence[str]) -> None:
             raise InputError(
                 f"{path}: line {number}: the name {name!r} stands on line {earlier}, too"
             )
-
-
-def _intervals(names: Sequence[str], length: int) -> Intervals | None:
-    """Coordinates from the names, or None if any name has none that fits the length."""
-    matches = [match for match in map(_COORDINATES.match, names) if match]
-    if len(matches) < len(names):
-        return None
-    chrom = np.array([match[1] for match in matches])
-    start, end = (np.array([int(match[i]) for match in matches], np.int64) for i in (2, 3))
-    one_based = end - start + 1 == length  # inclusive ends
-    if not (one_based | (end - start == length)).all():
-        return None
-    return Intervals(chrom, start - one_based, end)
 
 
 def short(text: str, length: int = 40) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tfbs_shift import sequences
 from tfbs_shift.data.examples import Examples
+from tfbs_shift.data.headers import names_of
 from tfbs_shift.data.parsing import (
     UNLABELLED,
     Row,
@@ -83,14 +84,15 @@ def write_zeng(examples: Examples, path: Path) -> None:
 def read_fasta_pair(bound: Path, unbound: Path) -> Examples:
     """Bound sequences (class 1) from one FASTA, unbound ones (class 0) from another.
 
-    Plain or gzipped; case, line breaks and IUPAC letters are as users have them. A header that
-    begins with ``chr:start-end`` gives coordinates, 0-based half-open or 1-based inclusive, as
-    the length of the sequence tells.
+    Plain or gzipped; case, line breaks, blank lines, IUPAC letters and a ``*`` behind a sequence
+    are as users have them. Headers as tools write them give coordinates, strands and names
+    (:mod:`tfbs_shift.data.headers`).
     """
     files = [_fasta_rows(path) for path in (bound, unbound)]
-    rows, names = (files[0][i] + files[1][i] for i in (0, 1))
-    is_bound = np.repeat([1, 0], [len(rows) for rows, _ in files])
-    return examples_of(f"{bound},{unbound}", rows, np.eye(2, dtype=np.uint8)[is_bound], names)
+    rows, names, headers = (files[0][i] + files[1][i] for i in range(3))
+    is_bound = np.repeat([1, 0], [len(rows) for rows, *_ in files])
+    labels = np.eye(2, dtype=np.uint8)[is_bound]
+    return examples_of(f"{bound},{unbound}", rows, labels, names, headers=headers)
 
 
 def read_fasta(path: Path, *, bound: bool = False) -> Examples:
@@ -100,9 +102,9 @@ def read_fasta(path: Path, *, bound: bool = False) -> Examples:
         path: the file.
         bound: all are class 1 of two.
     """
-    rows, names = _fasta_rows(path)
+    rows, names, headers = _fasta_rows(path)
     labels, notes = (all_bound(len(rows)), ()) if bound else (None, (f"{path.name}: {UNLABELLED}",))
-    return examples_of(str(path), rows, labels, names, notes=notes)
+    return examples_of(str(path), rows, labels, names, headers=headers, notes=notes)
 
 
 def read_npz(path: Path, split: str) -> Examples:
@@ -146,32 +148,33 @@ def read_npz(path: Path, split: str) -> Examples:
     return Examples(codes, y, source=str(path))
 
 
-def _fasta_rows(path: Path) -> tuple[list[Row], list[str]]:
-    """The sequences of a FASTA and their names, of which no two are the same."""
+def _fasta_rows(path: Path) -> tuple[list[Row], list[str], list[str]]:
+    """The sequences of a FASTA, their names, of which no two are the same, and their headers."""
     records = list(_fasta(path))
     if not records:
         raise InputError(f"{path}: no sequences in it")
     rows = [(path, line, sequence) for line, _, sequence in records]
-    names = [name for _, name, _ in records]
+    headers = [header for _, header, _ in records]
+    names = names_of(headers)
     check_names(rows, names)
-    return rows, names
+    return rows, names, headers
 
 
 def _fasta(path: Path) -> Iterator[tuple[int, str, str]]:
-    """(line number of the header, name, sequence) for every record."""
-    header, name = 0, ""
+    """(line number of the header, header, sequence) for every record."""
+    at, header = 0, ""
     parts: list[str] = []
     for number, line in text_lines(path):
         line = line.strip()
         if line.startswith(">"):
-            if header:
-                yield header, name, "".join(parts)
-            header, name, parts = number, line[1:].split(maxsplit=1)[0] if line[1:] else "", []
-            if not name:
+            if at:
+                yield at, header, "".join(parts).removesuffix("*")
+            at, header, parts = number, line[1:].strip(), []
+            if not header:
                 raise InputError(f"{path}: line {number}: a header without a name")
-        elif line and not header:
+        elif line and not at:
             raise InputError(f"{path}: line {number}: want a FASTA header '>name' before sequence")
         else:
             parts.append(line)
-    if header:
-        yield header, name, "".join(parts)
+    if at:
+        yield at, header, "".join(parts).removesuffix("*")

@@ -11,7 +11,8 @@
 ``label_names``         K names
 ======================  ============================================================================
 
-Attributes: ``format``, ``length`` (W), ``labels`` (K), ``chromosomes``, ``made_from``, ``counts``.
+Attributes: ``format``, ``length`` (W), ``labels`` (K), ``chromosomes`` (names), ``bases`` (bp of
+each; not in older files), ``made_from``, ``counts``.
 All arrays are contiguous: 4.4 million rows of 1,200 bp and 919 labels take 2.4 GB, and a row is one
 piece of 400 bytes.
 """
@@ -87,7 +88,7 @@ def write_stored(
     columns: Mapping[str, np.ndarray],
     length: int,
     label_names: Sequence[str],
-    chromosomes: Sequence[str],
+    chromosomes: Mapping[str, int],
     made_from: str,
 ) -> dict[str, int]:
     """Writes such a file, under a temporary name until it is whole.
@@ -97,7 +98,7 @@ def write_stored(
         columns: the arrays of :func:`layout`, by name.
         length: bp of each row, W.
         label_names: K names.
-        chromosomes: what ``chrom`` indexes.
+        chromosomes: what ``chrom`` indexes, names and bp.
         made_from: says so.
 
     Returns:
@@ -113,7 +114,8 @@ def write_stored(
             format=FORMAT,
             length=length,
             labels=len(label_names),
-            chromosomes=np.array(chromosomes, h5py.string_dtype()),
+            chromosomes=np.array(list(chromosomes), h5py.string_dtype()),
+            bases=np.array(list(chromosomes.values()), np.int64),
             made_from=made_from,
             counts=json.dumps(counts),
         )
@@ -140,6 +142,7 @@ def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Exampl
         length, count = int(file.attrs["length"]), int(file.attrs["labels"])
         names = [name.decode() for name in file["label_names"][:]]
         chromosomes = np.array(file.attrs["chromosomes"], dtype=str)
+        bases = file.attrs.get("bases")
         columns = select_labels(
             labels if labels is not None else default_labels(count), names, count
         )
@@ -159,6 +162,7 @@ def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Exampl
         source=f"{path} ({placed.sum()} of {len(placed)} rows placed)",
         label_names=described(columns, names),
         strand=np.where(reverse == 1, "-", "+"),
+        chromosomes=None if bases is None else dict(zip(chromosomes, bases, strict=True)),
     )
     return examples if placed.all() else examples.rows(placed)
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from tfbs_shift import sequences
-from tfbs_shift.data import Examples, Intervals
+from tfbs_shift.data import Examples, Intervals, chromosomes
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.tasks import Classes, Labels, Unlabelled, Values
 from tfbs_shift.tasks.areas import label_scores
@@ -240,10 +240,11 @@ def _places(examples: Examples) -> Intervals | None:
 
 
 def overlapping(these: Intervals, those: Intervals) -> np.ndarray:
-    """Which of these intervals share a base with any of those: bool (N,)."""
+    """Which of these intervals share a base with any of those: bool (N,). chr1 and 1 are one."""
     result = np.zeros(len(these.start), bool)
-    for chrom in np.unique(these.chrom):
-        mine, theirs = these.chrom == chrom, those.chrom == chrom
+    ours, others = (chromosomes.keys(part.chrom) for part in (these, those))
+    for chrom in np.unique(ours):
+        mine, theirs = ours == chrom, others == chrom
         order = np.argsort(those.start[theirs])
         starts = those.start[theirs][order]
         # The furthest end among those that begin no later.

@@ -228,6 +228,7 @@ def bed_lines(audit: Robustness, examples: Examples) -> Iterator[str]:
     places, certificates = examples.intervals, audit.certificates
     assert places is not None and certificates is not None
     largest = int(np.abs(audit.windows.shifts).max())
+    sizes = examples.chromosomes or {}
     yield (
         'track name="certified shift" description="largest shift (bp) within which every window '
         f'{audit.task.certified}" useScore=1'
@@ -239,8 +240,9 @@ def bed_lines(audit: Robustness, examples: Examples) -> Iterator[str]:
         radius = int(certificates[i])
         score = round(1000 * (radius + 1) / (largest + 1))
         strand = "+" if examples.strand is None else examples.strand[i]
-        start = max(0, int(places.start[i]))
-        line = (places.chrom[i], start, places.end[i], f"{name}_r={radius}", score, strand)
+        chrom, start, end = (column[i] for column in places)
+        start, end = max(0, start), min(end, sizes.get(chrom, end))  # N is no part of a chromosome
+        line = (chrom, start, end, f"{name}_r={radius}", score, strand)
         yield "\t".join(map(str, line))
 
 
