@@ -576,9 +576,7 @@ def test_bed_and_genome(fasta, genome, tmp_path):
     assert read.strand.tolist() == ["+", "-", "+"]
     assert read.names.tolist() == ["a", "b", "c"]
     assert read.intervals.chrom.tolist() == ["chr1"] * 3
-    assert read.notes == (
-        f"peaks.bed: chromosome '1' is taken as 'chr1', as in {fasta.name}",
-    )
+    assert read.notes == (f"peaks.bed: chromosome '1' is taken as 'chr1', as in {fasta.name}",)
     assert read.y.tolist() == [[0, 1]] * 3
     expected = [cut(genome["chr1"], s, s + 90) for s in (-20, 80, 40_067)]
     expected[1] = sequences.reverse_complement_codes(expected[1])
@@ -643,7 +641,11 @@ def test_narrowpeak_summits(fasta, genome, tmp_path, zipped):
         ("\nchrZ 0 5", {}, "line 2: chromosome 'chrZ' is not in"),
         ("chr1 0 5\nchr1 0 6", {}, "line 2: 6 bp, but the first interval has 5: give length"),
         ("chr1 50000 50005", {}, r"line 1: chr1:50000-50005 ends beyond chr1 of .*40137 bp: are"),
-        ("1 40000 40138", {"length": 9}, r"line 1: 1:40000-40138 ends beyond chr1 .* another build"),
+        (
+            "1 40000 40138",
+            {"length": 9},
+            r"line 1: 1:40000-40138 ends beyond chr1 .* another build",
+        ),
         ("chr1 0 5 . 0 . 1 1 1 5", {}, "with summit 5: want"),
         ("", {}, "no intervals in it"),
         ("chr1 0 5", {"flank": -1}, "flank -1"),

@@ -145,20 +145,23 @@ def test_an_index_that_samtools_made_fits(tmp_path):
     if not shutil.which("samtools"):
         pytest.skip("samtools is not installed")
     path = tmp_path / "g.fa"
-    path.write_text(fasta({**GENOME, "empty": ""}))
+    path.write_text(fasta(GENOME).replace(">", "\n>"))  # which pyfaidx would not index
     subprocess.run(["samtools", "faidx", path], check=True, capture_output=True)
     made = Path(f"{path}.fai").stat().st_mtime_ns
-    agrees(path, {**GENOME})
+    agrees(path)
     assert Path(f"{path}.fai").stat().st_mtime_ns == made
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 200), st.sampled_from(["", " ", " x >y", "\t;z"])), min_size=1,
-             max_size=5),
+    st.lists(
+        st.tuples(st.integers(1, 200), st.sampled_from(["", " ", " x >y", "\t;z"])),
+        min_size=1,
+        max_size=5,
+    ),
     st.integers(1, 70),
     st.sampled_from(["\n", "\r\n"]),
     st.booleans(),
-)  # fmt: skip
+)
 def test_any_fasta_is_read_with_its_index(tmp_path_factory, records, width, ending, last):
     genome = {f"s{i}": letters(length, i) for i, (length, _) in enumerate(records)}
     text = "; a comment\n" if last else ""
@@ -294,9 +297,7 @@ def test_one_name_without_a_genome(tmp_path):
     read = data.load((tmp_path / "a.fa", tmp_path / "b.fa"))
     assert read.intervals.chrom.tolist() == ["2", "chr1", "2", "chr1", "MT"]
     assert read.intervals.start.tolist() == [0, 0, 4, 0, 0]
-    assert read.notes[0].endswith(
-        "b.fa: chromosome 'chr2' is taken as '2', '1' is taken as 'chr1'"
-    )
+    assert read.notes[0].endswith("b.fa: chromosome 'chr2' is taken as '2', '1' is taken as 'chr1'")
 
 
 def test_an_overlap_is_found_under_either_name():

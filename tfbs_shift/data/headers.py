@@ -53,7 +53,8 @@ class Header(NamedTuple):
 
     def first(self, length: int) -> int | None:
         """The 0-based start that fits a sequence of ``length`` bp; None: none does."""
-        return {length: self.start, length - 1: self.start - 1}.get(self.end - self.start)
+        start = {length: self.start, length - 1: self.start - 1}.get(self.end - self.start, -1)
+        return start if start >= 0 else None
 
     def place(self) -> str:
         """The coordinates as a name."""
