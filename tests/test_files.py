@@ -42,7 +42,8 @@ def hand(tmp_path):
     )  # fmt: skip
     names = np.array(["a", "b", "c_shuf", "d"])
     labels = np.eye(2, dtype="u1")[[1] * 4]
-    examples = data.Examples(codes, labels, places, names, "by hand")
+    sizes = {"chr1": 24, "chr2": 99}
+    examples = data.Examples(codes, labels, places, names, "by hand", chromosomes=sizes)
     found = evaluate(detector(), examples.x, np.ones(4), strategies=("none", "worst"))
     out = tmp_path / "audit"
     reports.write_audit(found, examples, out, title="detector", about=["by hand"])
@@ -163,12 +164,12 @@ def test_tables(hand):
 
 
 def test_certificates_bed(hand):
-    """Sorted by place, 0-based half-open, cut at 0; what was shuffled lies nowhere."""
+    """Sorted by place, 0-based half-open, cut at both ends; what was shuffled lies nowhere."""
     track, *rows = (hand / "certificates.bed").read_text().splitlines()
     assert track.startswith("track ") and "useScore=1" in track
     assert [row.split("\t") for row in rows] == [
         ["chr1", "0", "4", "b_r=0", "500", "+"],
-        ["chr1", "20", "26", "d_r=0", "500", "+"],
+        ["chr1", "20", "24", "d_r=0", "500", "+"],
         ["chr2", "10", "16", "a_r=1", "1000", "+"],
     ]
 

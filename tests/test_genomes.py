@@ -141,6 +141,12 @@ def test_an_index_that_is_damaged(content, suffix, tmp_path):
     agrees(path)
 
 
+def test_an_index_that_begins_a_line_too_late(tmp_path):
+    path = write(tmp_path / "g.fa", {"chr1": GENOME["chr1"]})
+    Path(f"{path}.fai").write_text(f"chr1\t{1234 - 50}\t{15 + 51}\t50\t51\n")
+    agrees(path, {"chr1": GENOME["chr1"]})
+
+
 def test_an_index_that_samtools_made_fits(tmp_path):
     if not shutil.which("samtools"):
         pytest.skip("samtools is not installed")

@@ -26,6 +26,7 @@ _PIECE = 2**22
 
 _MOST_BETWEEN = 2**16
 """Bytes between two sequences of a FASTA, at most."""
+_HEADER = re.compile(rb"\s*(?:;[^\n]*\n\s*)*>\s*(\S+)(?:[^\S\n][^\n]*)?\n")
 
 _HG19_CHR1, _HG19_CHRM = 249_250_621, 16_571
 
@@ -172,10 +173,8 @@ def _fits(fasta: pyfaidx.Faidx) -> bool:
     """
     at = 0
     for name, entry in sorted(fasta.index.items(), key=lambda item: item[1].offset):
-        header = _bytes(fasta, at, entry.offset - at)
-        if not re.fullmatch(
-            rb"\s*(;[^\n]*\n\s*)*>\s*" + re.escape(name.encode()) + rb"(\s.*)?\n", header
-        ):
+        header = _HEADER.fullmatch(_bytes(fasta, at, entry.offset - at))
+        if header is None or header[1] != name.encode():
             return False
         at = entry.offset
         if entry.rlen:
