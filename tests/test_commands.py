@@ -278,7 +278,7 @@ def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
         (["train", "--monitor=worst_of_0"], "--monitor=worst_of_0: want none, random, worst or"),
         (["train", "--data={data}", "--out={tmp}/o", "--profile"], "profile: needs log_dir"),
         (["train", "--flagfile=/nowhere"], "Unable to open flagfile"),
-        (["train", "--data={data}", "--out={run}"], "holds a finished run"),
+        (["train", "--data={data}", "--out={run}"], "holds a finished run (model.keras) with"),
         (["evaluate", "--model={run}", "--data={data}"], "--out is needed"),
         (["evaluate", "--model={run}", "--data={data}", "--out={tmp}/o", "--strategies=best"],
          "strategy 'best'"),

@@ -61,6 +61,8 @@ def test_robustness_json(hand):
     mean = 0.25 * LOW + 0.75 * third
     intervals, (at_centre, everywhere) = figures.pop("intervals"), figures.pop("curve")
     checks = figures.pop("checks")
+    with np.load(hand / "shifts.npz") as arrays:
+        assert figures.pop("id") == str(arrays["id"])
     close = pytest.approx
     codes = sequences.encode(["AAAAAA", "CAAAAA", "ACAAAA", "AACAAA"])
     checksum = hashlib.sha256(codes.tobytes() + b"\x00\x01" * 4).hexdigest()[:16]
@@ -180,7 +182,7 @@ def test_shifts_npz(hand):
             "starts", "shifts", "start_none", "start_worst", "right_none", "right_worst", "loss",
             "worst_start", "worst_loss", "right", "probability", "wobble", "certificate", "labels",
             "names", "chrom", "start", "end", "probability_none", "probability_worst", "mean",
-            "variance",
+            "variance", "id",
         }  # fmt: skip
         assert arrays["certificate"].tolist() == [1, 0, -1, 0]
         assert arrays["probability"][1] == pytest.approx([1 - SURE, SURE, SURE], abs=1e-6)
@@ -392,7 +394,7 @@ def test_comparison_files(hand, tmp_path, capsys):
         "two,one,worst,accuracy,0.0,0.0,0.0,1.0,1.0,,",
         "two,one,,reliability,0.0,0.0,0.0,,,,",
     ]
-    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    files = {str(p.relative_to(out)) for p in out.rglob("[!.]*") if p.is_file()}
     assert files == {
         "comparison.json", "differences.csv", "report.html", "flags.txt", "plots/curve.png",
         "plots/curve.svg", "plots/differences.png", "plots/differences.svg",
@@ -425,7 +427,7 @@ def test_mistakes_of_compare(runs, message, hand, tmp_path, capsys):
                           ("bare", figures)):  # fmt: skip
         (tmp_path / name).mkdir()
         (tmp_path / name / "robustness.json").write_text(json.dumps(changed))
-    np.savez(tmp_path / "bare" / "shifts.npz", labels=np.eye(2)[[1] * 4])
+    np.savez(tmp_path / "bare" / "shifts.npz", labels=np.eye(2)[[1] * 4], id=figures["id"])
     names = ("bad", "old", "part", "kind", "bare")
     runs = runs.format(hand=hand, **{name: tmp_path / name for name in names})
     assert main(["compare", f"--runs={runs}", f"--out={tmp_path / 'o'}"]) == 1

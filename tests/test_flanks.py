@@ -516,7 +516,11 @@ def test_the_command(genome, tmp_path, capsys):
         assert err.count("\n") == 1
         assert not list(tmp_path.glob("*x.h5*"))
 
-    fails("is there already", f"--out={out}")
+    before = out.read_bytes()
+    assert main(["extend", *words, "--flank=100", f"--out={out}"]) == 0
+    assert capsys.readouterr().out == f"{out}: is done, made of these files\n"
+    fails("is there already, made of other files or flanks", f"--out={out}", "--flank=50")
+    assert out.read_bytes() == before
     fails("ends with .h5", "--out=x.hdf5")
     fails("--mat=/nowhere: no such file", "--mat=/nowhere")
     fails("--genome=/nowhere: no such file", "--genome=/nowhere")

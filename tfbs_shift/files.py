@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -45,6 +46,42 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def committed(out: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A folder for files that belong together, which take their places in ``out`` as one.
+
+    They are written beside those of an earlier set. At the end the last name, whose presence says
+    that the set is whole, is removed from ``out``; then each file or folder is exchanged, or
+    removed where there is no new one; then the last name comes. A process that ends before leaves
+    the earlier set, or none.
+
+    Args:
+        out: the folder; what else is in it stays.
+        names: all that such a set can have.
+    """
+    new = out / ".new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        (out / names[-1]).unlink(missing_ok=True)
+        for name in names:
+            _exchange(new / name, out / name, new / ".old")
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path, old: Path) -> None:
+    """Puts a file or folder in the place of another, if there is a new one, by way of ``old``."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(old)
+        shutil.rmtree(old)
+    elif not new.exists():
+        path.unlink(missing_ok=True)
+    if new.exists():
+        new.replace(path)
 
 
 class Workspace:
@@ -203,6 +240,15 @@ def _reserve(path: Path) -> None:
             except OSError:
                 path.unlink()
                 raise
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's bytes, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def open_hdf5(path: Path) -> h5py.File:

@@ -18,7 +18,7 @@ from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
-from tfbs_shift.files import replacing
+from tfbs_shift.locks import only_writer
 from tfbs_shift.text import aligned
 
 
@@ -47,9 +47,11 @@ def run(flags: absl_flags.FlagValues) -> None:
         comparison = compare(audits, seed=flags.seed)
     except InputError as error:
         raise InputError(f"--runs: {error}") from error
-    tables = reports.write_comparison(comparison, out, about=shared.flag_lines(flags))
-    with replacing(out / "flags.txt") as file:
-        file.write_text(shared.flagfile("compare", flags, [], out / "flags.txt"))
+    flagfile = shared.flagfile("compare", flags, [], out / "flags.txt")
+    with only_writer(out):
+        tables = reports.write_comparison(
+            comparison, out, about=shared.flag_lines(flags), flagfile=flagfile
+        )
     print(reports.text_table(comparison.figures))
     for table in tables:
         print(f"\n{table.heading}\n{aligned(table.rows)}")

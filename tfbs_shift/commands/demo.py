@@ -14,15 +14,18 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from pathlib import Path
 
 from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
 from tfbs_shift.files import replacing
+from tfbs_shift.locks import only_writer
 
 _WINDOW = 90
 _EPOCHS = 7
+_MARKER = "SYNTHETIC.txt"
 
 
 def define(flags: absl_flags.FlagValues) -> None:
@@ -37,16 +40,20 @@ def run(flags: absl_flags.FlagValues) -> None:
     """Runs the demo."""
     shared.require(flags, "out")
     out = shared.out_folder(flags)
-    marker = out / "SYNTHETIC.txt"
-    if out.exists() and any(out.iterdir()) and not marker.exists():
+    if out.exists() and any(out.iterdir()) and not (out / _MARKER).exists():
         raise InputError(f"--out={out}: not empty, and no earlier demo; choose another folder")
 
     shared.load_keras()
+    with only_writer(out):
+        _demo(flags, out)
+
+
+def _demo(flags: absl_flags.FlagValues, out: Path) -> None:
     from tfbs_shift import commands, data, reports
 
-    if out.exists():
-        shutil.rmtree(out)
-    with replacing(marker) as file:
+    for earlier in out.glob("[!.]*"):
+        shutil.rmtree(earlier) if earlier.is_dir() else earlier.unlink()
+    with replacing(out / _MARKER) as file:
         file.write_text("Everything here was made from synthetic sequences by tfbs-shift demo.\n")
     for split, positives, seed in (
         ("train", flags.positives, 2 * flags.seed),

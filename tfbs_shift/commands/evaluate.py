@@ -24,12 +24,15 @@ from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
-from tfbs_shift.files import replacing
+from tfbs_shift.files import sha256
+from tfbs_shift.locks import only_writer
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tfbs_shift.data import Examples
+    from tfbs_shift.evaluation import Robustness
+    from tfbs_shift.evaluation.settings import Shifts
     from tfbs_shift.scanning.predictors import Predictor
     from tfbs_shift.strategies import ShiftStrategy
     from tfbs_shift.windows import WindowRange
@@ -155,13 +158,11 @@ def run(flags: absl_flags.FlagValues) -> None:
 
 
 def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, int]) -> None:
-    from tfbs_shift import models, reports
+    from tfbs_shift import models
     from tfbs_shift.evaluation import audits
-    from tfbs_shift.evaluation.settings import Details, Execution, Shifts
+    from tfbs_shift.evaluation.settings import Shifts
     from tfbs_shift.scanning.predictors import predictor
     from tfbs_shift.strategies import strategy
-    from tfbs_shift.tasks.outputs import Output
-    from tfbs_shift.training import runs
     from tfbs_shift.windows import WindowRange
 
     chosen = [strategy(name, seed=flags.seed, protocol=flags.protocol) for name in flags.strategies]
@@ -171,16 +172,51 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
         _explain(model, chosen, windows)
         return
     out = shared.out_folder(flags)
-    shown = _numbers(flags.examples, examples)
-    spans = _spans(flags, examples, windows)
+    lines = [*audits.provenance(examples), *_model_lines(flags)]
+    flagfile = shared.flagfile("evaluate", flags, lines, out / "flags.txt")
+    shifts = Shifts(
+        chosen, flags.window, flags.max_shift, _spans(flags, examples, windows), flags.seed
+    )
+    _numbers(flags.examples, examples)  # or it is wrong, and nothing is to be done
+    with only_writer(out, f"-{host[0]}" if host[1] > 1 else "") as held:
+        if _is_done(flags, out, flagfile):
+            print(f"{out}: is done, with these flags, this model and this data")
+            return
+        result = _audited(flags, model, examples, shifts, out, host)
+        if result is None:
+            print(f"host {host[0]} of {host[1]} is done; host 0 writes {out}")
+            return
+        if result.protection is not None:
+            result.protection["what"] = flags.protect + (f" {flags.motif}" if flags.motif else "")
+        held.check()
+        _write(flags, result, examples, out, flagfile)
+
+
+def _audited(
+    flags: absl_flags.FlagValues,
+    model: Predictor,
+    examples: Examples,
+    shifts: Shifts,
+    out: Path,
+    host: tuple[int, int],
+) -> Robustness | None:
+    """What is found out; None on other hosts than the first."""
+    from tfbs_shift.evaluation import audits
+    from tfbs_shift.evaluation.settings import Details, Execution
+    from tfbs_shift.tasks.outputs import Output
+    from tfbs_shift.training import runs
+
     training = runs.settings(Path(flags.model).expanduser())
     source, of_data = flags.data, shared.chosen_of_data(flags)
     if "data" in training:  # another file than the one audited may want other flags
         source, of_data = training["data"], shared.trained_with(training)
-    result = audits.audit(
+    trained_on = None
+    if not host[0]:
+        trained_on = audits.training_examples(source, flags.split, **of_data)
+    return audits.audit(
         model,
         examples,
-        Shifts(chosen, flags.window, flags.max_shift, spans, flags.seed),
+        shifts,
         Details(
             output=Output(flags.output, flags.positions),
             # What it was trained as, unless the command line says something else.
@@ -190,24 +226,45 @@ def _audit(flags: absl_flags.FlagValues, examples: Examples, host: tuple[int, in
             tolerance=flags.tolerance,
             average_strands=flags.average_strands,
             draws=flags.draws,
-            examples=shown,
+            examples=_numbers(flags.examples, examples),
         ),
-        Execution(flags.batch_size, out / "predictions", sys.stderr.isatty(), host),
-        trained_on=None if host[0] else audits.training_examples(source, flags.split, **of_data),
+        Execution(flags.batch_size, out / _PARTIAL, sys.stderr.isatty(), host),
+        trained_on=trained_on,
         training=training,
     )
-    if result is None:
-        print(f"host {host[0]} of {host[1]} is done; host 0 writes {out}")
-        return
-    if result.protection is not None:
-        result.protection["what"] = flags.protect + (f" {flags.motif}" if flags.motif else "")
+
+
+_PARTIAL = ".partial"
+"""Of the folder, what an audit that was interrupted goes on with."""
+
+
+def _model_lines(flags: absl_flags.FlagValues) -> list[str]:
+    """Which file the model is, if it is one."""
+    path = Path(flags.model).expanduser()
+    path = path / "model.keras" if path.is_dir() else path
+    return [f"{path.name}: sha256 {sha256(path)[:16]}"] if path.is_file() else []
+
+
+def _is_done(flags: absl_flags.FlagValues, out: Path, flagfile: str) -> bool:
+    """Whether the folder holds this very audit. Code that is imported may have changed since."""
+    if not _model_lines(flags) or flags["import"].value:
+        return False
+    earlier = out / "flags.txt"
+    whole = (out / "robustness.json").is_file() and earlier.is_file()
+    return whole and earlier.read_text(encoding="utf-8") == flagfile
+
+
+def _write(
+    flags: absl_flags.FlagValues, result: Robustness, examples: Examples, out: Path, flagfile: str
+) -> None:
+    """Writes the audit, and says what came out."""
+    from tfbs_shift import reports
+
     title = Path(flags.model).name
-    reports.write_audit(result, examples, out, title=title, about=shared.flag_lines(flags))
-    with replacing(out / "flags.txt") as file:
-        lines = list(result.provenance)
-        file.write_text(shared.flagfile("evaluate", flags, lines, out / "flags.txt"))
-    if not result.task.scores_apart:  # shifts.npz has it all
-        shutil.rmtree(out / "predictions")
+    reports.write_audit(
+        result, examples, out, title=title, about=shared.flag_lines(flags), flagfile=flagfile
+    )
+    shutil.rmtree(out / _PARTIAL, ignore_errors=True)
     print(f"{result.task.name}: {result.reason}\n")
     print(reports.text_table({title: result.to_dict()}))
     for check in result.checks:

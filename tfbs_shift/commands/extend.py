@@ -18,6 +18,7 @@ from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
+from tfbs_shift.locks import only_writer
 
 
 def define(flags: absl_flags.FlagValues) -> None:
@@ -41,24 +42,32 @@ def run(flags: absl_flags.FlagValues) -> None:
     out = Path(flags.out).expanduser()
     if out.suffix != ".h5":
         raise InputError(f"--out={out}: want a name that ends with .h5")
-    if out.exists():
-        raise InputError(f"--out={out}: is there already; choose another name or remove it")
     given = {name: flags[name].value for name in ("mat", "genome", "positions")}
     paths = {name: Path(value).expanduser() for name, value in given.items() if value is not None}
     for name, path in paths.items():
         if not path.is_file():
             raise InputError(f"--{name}={path}: no such file")
 
-    from tfbs_shift.data.flanks import extend
+    from tfbs_shift.data import flanks, stored
 
-    extension = extend(
-        paths["mat"],
-        paths["genome"],
-        out,
-        flank=flags.flank,
-        positions=paths.get("positions"),
-        progress=sys.stderr.isatty(),
-    )
+    files = paths["mat"], paths["genome"], flags.flank, paths.get("positions")
+    with only_writer(flanks.work_folder(out)):
+        if out.exists():
+            if stored.made_from(out) != flanks.made_from(*files):
+                raise InputError(
+                    f"--out={out}: is there already, made of other files or flanks; choose "
+                    "another name or remove it"
+                )
+            print(f"{out}: is done, made of these files")
+            return
+        extension = flanks.extend(
+            paths["mat"],
+            paths["genome"],
+            out,
+            flank=flags.flank,
+            positions=paths.get("positions"),
+            progress=sys.stderr.isatty(),
+        )
     if extension.positions:
         print(extension.positions)
     total = sum(extension.counts.values())

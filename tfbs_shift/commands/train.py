@@ -24,6 +24,7 @@ from absl import flags as absl_flags
 
 from tfbs_shift.commands import shared
 from tfbs_shift.errors import InputError
+from tfbs_shift.locks import only_writer
 from tfbs_shift.training.settings import PRECISIONS, Settings
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def run(flags: absl_flags.FlagValues) -> None:
     shared.require(flags, "data", "out")
     out = shared.out_folder(flags)
     if (out / "model.keras").exists():
-        raise InputError(f"--out={out}: holds a finished run (model.keras); choose another folder")
+        _finished(flags, out)
+        return
     settings = Settings(
         monitor=flags.monitor or flags.strategy,
         **{name: flags[name].value for name in _SETTINGS},
@@ -164,8 +166,21 @@ def run(flags: absl_flags.FlagValues) -> None:
     shared.import_modules(flags)
     from tfbs_shift.backend import devices
 
-    with devices.distributed(flags.distribute):
+    part = f"-{host[0]}" if host[1] > 1 else ""
+    with only_writer(out, part), devices.distributed(flags.distribute):
         _train(flags, settings, out, parts)
+
+
+def _finished(flags: absl_flags.FlagValues, out: Path) -> None:
+    """Says that the run is there already, if it is this one."""
+    from tfbs_shift.training.folders import RunFolder
+
+    if not RunFolder(out, shared.flagfile("train", flags, [], out / "flags.txt")).is_done():
+        raise InputError(
+            f"--out={out}: holds a finished run (model.keras) with other flags; choose another "
+            "folder"
+        )
+    print(f"{out}: is done, with these flags")
 
 
 def _task_of(examples: Examples) -> str:
@@ -201,7 +216,7 @@ def _train(
         model = models.tbinet(window, labels=width)
     else:
         model = models.load(flags.model)
-    lines = provenance(*parts)
+    lines = provenance(*parts, whole=False)
     first = devices.host()[0] == 0
     if first:
         print(*lines, sep="\n")

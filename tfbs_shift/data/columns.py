@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 import math
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ class FileColumn(abc.ABC):
     dtype: np.dtype = np.dtype(np.uint8)
     ndim = 2
     shape: tuple[int, int]
+    path: Path | None = None
     block: int = 1
     """Rows that the file keeps together: reads that begin and end at multiples cost least."""
 
@@ -78,6 +81,7 @@ class Selection(FileColumn):
 
     def __init__(self, column: FileColumn, rows: np.ndarray):
         self.column = column
+        self.path = column.path
         self.rows = rows
         self.dtype = column.dtype
         self.shape = (len(rows), column.shape[1])
@@ -96,3 +100,36 @@ def rows_of(column: Column, rows: Any) -> Column:
     if isinstance(column, FileColumn):
         return Selection(column, np.arange(len(column))[rows])
     return column[rows]
+
+
+def digest_all(column: Any, digest: hashlib._Hash) -> None:
+    """Adds every row of a column or array to a digest."""
+    for begin in range(0, len(column), _DIGESTED):
+        digest.update(np.ascontiguousarray(column[begin : begin + _DIGESTED]))
+
+
+def digest_enough(column: Any, digest: hashlib._Hash) -> bool:
+    """Adds what tells a column or array from others, without reading very much.
+
+    That is every row where these are at most :data:`MUCH` bytes; else rows that are spread over all
+    of it, and size and time of the file.
+
+    Returns:
+        Whether it was every row.
+    """
+    if math.prod(column.shape) * column.dtype.itemsize <= MUCH:
+        digest_all(column, digest)
+        return True
+    for begin in np.linspace(0, len(column) - 1, _SPREAD).astype(int).tolist():
+        digest.update(np.ascontiguousarray(column[begin : begin + 1]))
+    if isinstance(column, FileColumn) and column.path is not None:
+        about = column.path.stat()
+        digest.update(f"{about.st_size} {about.st_mtime_ns}".encode())
+    return False
+
+
+MUCH = 2**31
+_DIGESTED = 4096
+"""Rows digested at once."""
+_SPREAD = 4096
+"""Rows of much data."""

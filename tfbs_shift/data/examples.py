@@ -14,13 +14,17 @@ import numpy as np
 
 from tfbs_shift import sequences
 from tfbs_shift.data.batches import batches
-from tfbs_shift.data.columns import Column, FileColumn, rows_of
+from tfbs_shift.data.columns import (
+    Column,
+    FileColumn,
+    digest_all,
+    digest_enough,
+    rows_of,
+)
 from tfbs_shift.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-_FEW = 1000
 
 
 class Intervals(NamedTuple):
@@ -164,17 +168,29 @@ class Examples:
         return "shuffled" if np.mean(shuffled) > 0.02 else "genomic"
 
     def checksum(self) -> str:
-        """A line that tells these examples from others: SHA-256 of all, or of some in a file."""
-        rows: Any = slice(None)
-        what = "sha256"
-        if self.in_file:
-            count = len(self)
-            rows = np.unique(np.append(np.arange(min(_FEW, count)), np.arange(count)[-_FEW:]))
-            what = f"sha256 of the first and last {_FEW}"
-        digest = hashlib.sha256(self.codes[rows].tobytes())
-        if self.labels is not None:
-            digest.update(self.labels[rows].tobytes())
+        """A line that tells these examples from others: SHA-256 of every sequence and label."""
+        return self._checksum
+
+    def fingerprint(self) -> str:
+        """The checksum; of what is much in a file: of some rows, size and time of the file."""
+        return self._fingerprint
+
+    @cached_property
+    def _checksum(self) -> str:
+        digest = hashlib.sha256()
+        for column in self._columns():
+            digest_all(column, digest)
+        return f"sha256 {digest.hexdigest()[:16]}"
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        all_of = [digest_enough(column, digest) for column in self._columns()]
+        what = "sha256" if all(all_of) else "sha256 of some rows, size and time"
         return f"{what} {digest.hexdigest()[:16]}"
+
+    def _columns(self) -> list[Column]:
+        return [self.codes] if self.labels is None else [self.codes, self.labels]
 
     def described(self) -> dict[str, Any]:
         """What these examples are, for the record: ``source``, ``checksum``, ``negatives``."""

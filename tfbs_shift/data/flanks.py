@@ -97,11 +97,9 @@ def extend(
     hints, message = None, ""
     if positions is not None:
         hints, message = _hints(positions, examples, places, genome)
-    sources = [mat, fasta, *([positions] if positions else [])]
-    facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sources]
-    made_from = json.dumps([stored.FORMAT, flank, facts])
+    sources = made_from(mat, fasta, flank, positions)
     count, length, labels = len(examples), examples.length + 2 * flank, examples.labels.shape[1]
-    work = Workspace(out.with_name(f".{out.name}.partial"), made_from)
+    work = Workspace(work_folder(out), sources)
     columns = {
         name: work.array(name, shape, dtype)
         for name, (shape, dtype) in stored.layout(count, length, labels).items()
@@ -118,9 +116,21 @@ def extend(
     _list_unplaced(out.with_suffix(".unplaced.tsv"), columns["status"], places)
     names = label_names()
     names = names if labels == len(names) else [""] * labels
-    counts = stored.write_stored(out, columns, length, names, genome.lengths, made_from)
+    counts = stored.write_stored(out, columns, length, names, genome.lengths, sources)
     work.remove()
     return Extension(counts, message)
+
+
+def made_from(mat: Path, fasta: Path, flank: int, positions: Path | None) -> str:
+    """Tells what :func:`extend` makes of these files from what it makes of others."""
+    sources = [mat, fasta, *([positions] if positions else [])]
+    facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sources]
+    return json.dumps([stored.FORMAT, flank, facts])
+
+
+def work_folder(out: Path) -> Path:
+    """Where :func:`extend` keeps what it goes on with."""
+    return out.with_name(f".{out.name}.partial")
 
 
 # ---- where the rows are ----

@@ -125,6 +125,15 @@ def write_stored(
     return counts
 
 
+def made_from(path: Path) -> str | None:
+    """What such a file was made from; None of other files."""
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs["made_from"])
+    except (OSError, KeyError):
+        return None
+
+
 def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Examples:
     """The placed rows of such a file; codes and labels are read when they are used.
 

@@ -110,8 +110,13 @@ def training_examples(source: str, split: str, **options: Any) -> Examples | Non
     return None if examples.in_file else examples
 
 
-def provenance(*parts: Examples) -> list[str]:
-    """Lines that say what figures were made with: versions, machine, and the data's checksum."""
+def provenance(*parts: Examples, whole: bool = True) -> list[str]:
+    """Lines that say what figures were made with: versions, machine, and the data's checksum.
+
+    Args:
+        *parts: the data.
+        whole: every row counts for the checksum, also of what is much in a file.
+    """
     lines = [
         f"tfbs-shift {tfbs_shift.__version__}, Python {platform.python_version()}, "
         f"{computing.version()}, Keras {keras.__version__}, numpy {np.__version__}, "
@@ -122,7 +127,8 @@ def provenance(*parts: Examples) -> list[str]:
     if devices.replicas() > 1:
         lines.append(f"batches shared by {devices.replicas()} devices of {devices.host()[1]} hosts")
     for part in parts:
-        line = f"{part.source}: {len(part)} examples of {part.length} bp, {part.checksum()}"
+        checksum = part.checksum() if whole else part.fingerprint()
+        line = f"{part.source}: {len(part)} examples of {part.length} bp, {checksum}"
         if part.in_file and part.paired_strands(rows=64):
             line += ", the second half the other strand of the first"
         lines.append(line)

@@ -79,11 +79,21 @@ class SavedAudit:
         path = self.folder / "shifts.npz"
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+                found = {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{path}: missing or damaged; run tfbs-shift evaluate again"
             ) from error
+        self._check_id(path, str(found.pop("id", "")))
+        return found
+
+    def _check_id(self, path: Path, identity: str) -> None:
+        """Refuses a file of another audit; audits of older versions have no ids."""
+        if identity != self.figures.get("id", ""):
+            raise InputError(
+                f"{path}: of another audit than {self.folder / 'robustness.json'}; run tfbs-shift "
+                "evaluate again"
+            )
 
     @property
     def task(self) -> Task:
@@ -129,6 +139,8 @@ class SavedAudit:
 
     def _predictions(self, name: str) -> np.ndarray:
         path = self.folder / "predictions" / f"{name}.npy"
+        identity = path.with_name("id.txt")
+        self._check_id(path, identity.read_text() if identity.is_file() else "")
         try:
             return np.load(path, mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
+from tfbs_shift.data.columns import digest_enough
 from tfbs_shift.evaluation.curves import chunks, highest_within, radii
 from tfbs_shift.evaluation.settings import Execution
 from tfbs_shift.files import GrowingRows, Workspace, forget, rows_done
@@ -377,7 +378,7 @@ def _record(
 
 
 def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
-    """What tells this evaluation from another: model, examples (some of many), starts."""
+    """What tells this evaluation from another: model, examples, starts."""
     output, losses = job.judged.output, [one.loss for one in job.judged.loss.losses]
     which = getattr(output.which, "__qualname__", output.which)
     known = (
@@ -386,10 +387,11 @@ def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
         job.windows,
         list(choices.strategies),
         tuple(job.x.shape),
+        getattr(job.x, "alphabet", ""),
         about,
     )
     digest = hashlib.sha256(repr(known).encode())
-    ends = [np.asarray(job.x[rows]) for rows in (slice(0, 1000), slice(-1000, None))]
+    digest_enough(getattr(job.x, "codes", job.x), digest)
     allowed = [] if job.allowed is None else [job.allowed]
     labels = [job.y[begin : begin + _ROWS] for begin in range(0, len(job.y), _ROWS)]
     if isinstance(job.task, Unlabelled):
@@ -398,7 +400,7 @@ def _fingerprint(job: ScanJob, choices: Choices, about: str) -> str:
     if job.judged.on_host or not state or not all(map(is_of_keras, losses)):
         state += map(_rounded, job.few())  # a function is known by what it says
     args = [np.asarray(arg) for arg in job.predictor.args]
-    for array in (*state, *args, *ends, *allowed, *labels, *choices.drawn.values()):
+    for array in (*state, *args, *allowed, *labels, *choices.drawn.values()):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfbs_shift.evaluation.comparing import Comparison
 from tfbs_shift.evaluation.robustness import SCHEMA
-from tfbs_shift.files import write_rows
+from tfbs_shift.files import committed, write_rows
 from tfbs_shift.reports.page import Table
 from tfbs_shift.reports.tables import named, number, titled
 from tfbs_shift.reports.writing import write_json, write_side_by_side
@@ -18,19 +18,39 @@ _COLUMNS = ("run", "baseline", "strategy", "metric", "difference", "low", "high"
 
 
 def write_comparison(
-    comparison: Comparison, out: str | Path, *, about: Sequence[str] = ()
+    comparison: Comparison,
+    out: str | Path,
+    *,
+    about: Sequence[str] = (),
+    flagfile: str | None = None,
 ) -> list[Table]:
     """Writes ``comparison.json``, tables, ``plots/`` and ``report.html``.
 
     Args:
         comparison: what ``compare`` found.
-        out: folder; files of these names in it are replaced, each as a whole.
+        out: folder; files of these names in it are replaced, all at once.
         about: lines that say what was run.
+        flagfile: what ``flags.txt`` is to hold; None: there is none.
 
     Returns:
         The tables of the page beside its first: differences, repeats.
     """
-    out, names = Path(out).expanduser(), list(comparison.audits)
+    tables = comparison_tables(comparison.differences, comparison.repeats)
+    with committed(Path(out).expanduser(), _FILES) as folder:
+        _write(comparison, tables, folder, about)
+        if flagfile is not None:
+            (folder / "flags.txt").write_text(flagfile, encoding="utf-8")
+    return tables
+
+
+_FILES = ("flags.txt", "report.html", "plots", "differences.csv", "labels.csv",
+          "comparison.json")  # fmt: skip
+
+
+def _write(
+    comparison: Comparison, tables: Sequence[Table], out: Path, about: Sequence[str]
+) -> None:
+    names = list(comparison.audits)
     write_json(
         {
             "schema": SCHEMA,
@@ -43,8 +63,6 @@ def write_comparison(
     write_rows(out / "differences.csv", comparison.differences, _COLUMNS)
     if comparison.labels:
         write_rows(out / "labels.csv", comparison.labels)
-    else:  # of an earlier comparison in this folder
-        (out / "labels.csv").unlink(missing_ok=True)
     sources = [
         f"{name}: {figures.get('data', {}).get('source', 'data not known')}"
         for name, figures in comparison.figures.items()
@@ -54,7 +72,6 @@ def write_comparison(
         "differences"
         for name in comparison.unpaired
     ]
-    tables = comparison_tables(comparison.differences, comparison.repeats)
     first = comparison.differences[0]["metric"] if comparison.differences else ""
     write_side_by_side(
         comparison.figures,
@@ -64,7 +81,6 @@ def write_comparison(
         more=tables,
         differences=[row for row in comparison.differences if row["metric"] == first],
     )
-    return tables
 
 
 def comparison_tables(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from matplotlib.figure import Figure
 from tfbs_shift.data import Examples
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import Robustness
-from tfbs_shift.files import replacing, write_rows
+from tfbs_shift.files import committed, replacing, write_rows
 from tfbs_shift.reports import plots, tables
 from tfbs_shift.reports.page import Table, page
 from tfbs_shift.reports.tables import Figures
@@ -73,29 +76,64 @@ def write_audit(
     *,
     title: str = "model",
     about: Sequence[str] = (),
+    flagfile: str | None = None,
 ) -> None:
     """Writes ``robustness.json``, tables, ``shifts.npz``, ``plots/`` and ``report.html``.
+
+    All take their places at once, in the end (:func:`tfbs_shift.files.committed`), and bear the id
+    of the audit, by which ``compare`` knows that they belong together.
 
     Args:
         audit: the audit.
         examples: what it was made on, in the same order; their checksum is written, so that
             ``compare`` knows them again.
-        out: folder; files of these names in it are replaced, each as a whole, or removed where this
-            audit has none.
+        out: folder; files of these names in it are replaced, or removed where this audit has none.
         title: name of the network.
         about: lines that say what was run, after what it was made with.
+        flagfile: what ``flags.txt`` is to hold; None: there is none.
 
     Raises:
         InputError: the audit is of another number of examples; nothing is written.
     """
-    out = Path(out).expanduser()
     count = len(next(iter(audit.starts.values())))
     if count != len(examples):
         raise InputError(
             f"{examples.source}: {len(examples)} examples, but the audit is of {count}; want "
             "those that it was made on"
         )
-    figures = {"data": examples.described()} | audit.to_dict()
+    arrays = _arrays(audit, examples)
+    figures = {"id": _id(arrays), "data": examples.described()} | audit.to_dict()
+    with committed(Path(out).expanduser(), _FILES) as folder:
+        _write_numbers(audit, examples, figures, arrays, folder)
+        _write_report(audit, examples, figures, folder, title, about)
+        if flagfile is not None:
+            (folder / "flags.txt").write_text(flagfile, encoding="utf-8")
+
+
+_FILES = (
+    "flags.txt", "report.html", "plots", "robustness.csv", "labels.csv", "curve.csv",
+    "examples.csv", "certificates.bed", "shifts.npz", "predictions", "robustness.json",
+)  # fmt: skip
+"""What an audit can have, that which tells that it is whole last."""
+
+
+def _id(arrays: Mapping[str, np.ndarray]) -> str:
+    """Tells the arrays of an audit from those of others: 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
+
+
+def _write_numbers(
+    audit: Robustness,
+    examples: Examples,
+    figures: Figures,
+    arrays: Mapping[str, np.ndarray],
+    out: Path,
+) -> None:
+    """Figures, tables and arrays."""
     write_json(figures, out / "robustness.json")
     every, placed = bool(audit.every), examples.intervals is not None
     tables_of = {
@@ -109,10 +147,21 @@ def write_audit(
     lines = tables.bed_lines(audit, examples) if every and placed else ()
     _write_or_remove(out / "certificates.bed", lines, _write_lines)
     with replacing(out / "shifts.npz") as path:
-        np.savez_compressed(path, **_arrays(audit, examples))
+        np.savez_compressed(path, **arrays, id=np.array(figures["id"]))
     if audit.task.scores_apart:
-        _write_predictions(audit, out / "predictions")
-    plotted = _plotted(audit, examples, figures, title) if every else {}
+        _write_predictions(audit, out / "predictions", figures["id"])
+
+
+def _write_report(
+    audit: Robustness,
+    examples: Examples,
+    figures: Figures,
+    out: Path,
+    title: str,
+    about: Sequence[str],
+) -> None:
+    """The page and its plots."""
+    plotted = _plotted(audit, examples, figures, title) if audit.every else {}
     more = [_checks(figures)]
     if figures.get("controls"):
         more.insert(0, _controls(figures))
@@ -155,13 +204,18 @@ def _write_lines(path: Path, lines: Iterable[str], _: str) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def _write_predictions(audit: Robustness, folder: Path) -> None:
-    """What ``compare`` needs of several labels or outputs, unless it was made there."""
+def _write_predictions(audit: Robustness, folder: Path, identity: str) -> None:
+    """What ``compare`` needs of several labels or outputs: files they were made in, or copies."""
+    folder.mkdir()
+    (folder / "id.txt").write_text(identity)
     kept = {f"predictions_{name}": columns["scores"] for name, columns in audit.chosen.items()}
     for name, values in (kept | _over_starts(audit)).items():
         path = folder / f"{name}.npy"
-        made_there = isinstance(values, np.memmap) and Path(values.filename) == path.resolve()
-        if not made_there:
+        if isinstance(values, np.memmap) and Path(values.filename).name == path.name:
+            values.flush()
+            with contextlib.suppress(OSError):  # no links there
+                os.link(values.filename, path)
+        if not path.exists():
             with replacing(path) as temporary:
                 np.save(temporary, values)
 

@@ -242,7 +242,7 @@ class Resume(keras.callbacks.Callback):
         self.state.callbacks = [attributes_of(callback) for callback in self.callbacks]
         if self.folder.writes:
             self.state.values = values_of(self.model)
-            self.folder.checkpoints.save(self.state)
+            self.folder.save(self.state)
             self.state.values = []
         if self._signal:
             raise Interrupted(self._signal)

@@ -30,6 +30,7 @@ class State:
         history: one row for each epoch that is done.
         callbacks: the attributes of each callback that go back to the epochs so far.
         ended: training is over; only its end remains to be written.
+        flagfile: of the run that it is of.
     """
 
     epoch: int = 0
@@ -38,6 +39,7 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
+    flagfile: str = ""
 
 
 class Checkpoints:
@@ -63,7 +65,7 @@ class Checkpoints:
         """
         about = {
             name: getattr(state, name)
-            for name in ("epoch", "step", "history", "callbacks", "ended")
+            for name in ("epoch", "step", "history", "callbacks", "ended", "flagfile")
         }
         arrays = {f"value{i:05d}": value for i, value in enumerate(state.values)}
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)

@@ -42,20 +42,41 @@ class RunFolder:
         """
         state = self.checkpoints.latest()
         if state is not None:
-            self._check_same_run()
+            self._check_same_run(state)
         devices.together("new run" if state is None else f"state {state.epoch}-{state.step}")
         return state
+
+    def is_done(self) -> bool:
+        """Whether the run has ended here, with these flags; what its end left over is removed."""
+        earlier = self.path / "flags.txt"
+        if not (self.path / "model.keras").is_file() or not earlier.is_file():
+            return False
+        if parse_flags(earlier.read_text(encoding="utf-8")) != parse_flags(self.flagfile):
+            return False
+        self._remove_states()
+        return True
 
     def begin(self, state: State | None) -> None:
         """Writes the flags, and says where a run goes on."""
         if not self.writes:
             return
         with replacing(self.path / "flags.txt") as file:
-            file.write_text(self.flagfile)
+            file.write_text(self.flagfile, encoding="utf-8")
         if state is None:
             self.best.unlink(missing_ok=True)  # of a run that left no state
         else:
             print(f"going on at epoch {state.epoch + 1}, step {state.step}")
+
+    def save(self, state: State) -> None:
+        """Writes a state, with the flags that it is of.
+
+        Raises:
+            InputError: the folder has been removed, or emptied.
+        """
+        if not (self.path / "flags.txt").is_file():
+            raise InputError(f"{self.path}: was removed, or emptied, while the run wrote to it")
+        state.flagfile = self.flagfile
+        self.checkpoints.save(state)
 
     def write_history(self, rows: Sequence[dict[str, float]]) -> None:
         """Writes a row for each epoch that is done."""
@@ -68,15 +89,20 @@ class RunFolder:
             return
         with replacing(self.path / "model.keras") as file:
             model.save(file)
-        for file in self.checkpoints.files:
-            file.unlink()
+        self._remove_states()
 
-    def _check_same_run(self) -> None:
+    def _remove_states(self) -> None:
+        for file in self.checkpoints.files:
+            file.unlink(missing_ok=True)
+
+    def _check_same_run(self, state: State) -> None:
         """Raises InputError unless the unfinished run has the flags and the data of ours."""
         path = self.path / "flags.txt"
-        if not path.is_file():
+        earlier = state.flagfile
+        if not earlier and path.is_file():  # states of older versions have none
+            earlier = path.read_text(encoding="utf-8")
+        if not earlier:
             return
-        earlier = path.read_text()
         theirs, ours = parse_flags(earlier), parse_flags(self.flagfile)
         for name in sorted((theirs.keys() | ours.keys()) - set(_FREE)):
             if theirs.get(name) != ours.get(name):
