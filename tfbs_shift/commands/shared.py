@@ -108,8 +108,9 @@ def choices_of_data(flags: absl_flags.FlagValues) -> None:
         None,
         "Of CSV and TSV files: the column of labels, or several behind commas; empty: no labels; "
         "default: label, else labels, target or y, else the only other column of numbers. Of one "
-        "BED file: a column's number from 1, or score, or, of a narrowPeak, signalValue, pValue or "
-        "qValue; default: no labels. All 0 or 1 are classes, else labels are numbers.",
+        "BED file: a column's number from 1, or score, or, of a narrowPeak, broadPeak or "
+        "gappedPeak, signalValue, pValue or qValue, or, of a bedGraph, value; default: no labels. "
+        "All 0 or 1 are classes, else labels are numbers.",
     )
     absl_flags.DEFINE_boolean(
         "bound",

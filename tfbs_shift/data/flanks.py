@@ -424,7 +424,7 @@ def _bins(path: Path, length: int, genome: Genome) -> tuple[np.ndarray, np.ndarr
     """(chromosome index, start of the window) for each line; -1 for a chromosome not there."""
     index = {name: i for i, name in enumerate(genome.lengths)}
     chroms, middles = [], []
-    for row in read_bed(path):
+    for row in read_bed(path).rows:
         if row.chrom not in index:
             try:
                 index[row.chrom] = index[genome.name_of(row.chrom)]

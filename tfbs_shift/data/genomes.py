@@ -213,9 +213,10 @@ def read_windows(
     Args:
         beds: one file, with no or other labels; or two, bound (class 1) and unbound.
         fasta: the genome.
-        length: bp around the summit of each interval, or its middle where it has none: for even
-            lengths that base is the first of the right half. None: the interval as it is, which
-            then must be of one length.
+        length: bp around the summit of each interval, or its middle (start + end) // 2 where it has
+            none. That base is number length // 2 of them, from 0, on the forward strand; of strand
+            "-", the same bases read backwards, number (length - 1) // 2. None: the interval as it
+            is, which then must be of one length.
         flank: bp added on either side. N where a chromosome ends.
         label_column: of one file, what its labels are, as for :func:`read_bed`. None: it has none.
         bound: all intervals of one file are class 1 of two.
@@ -237,7 +238,8 @@ def read_windows(
             "unbound), label_column (--label_column), and bound (--bound)"
         )
     genome = Genome(fasta)
-    rows = [(path, row) for path in beds for row in read_bed(path, label_column)]
+    read = [read_bed(path, label_column) for path in beds]
+    rows = [(path, row) for path, bed in zip(beds, read, strict=True) for row in bed.rows]
     labels = _labels(rows, beds, label_column, bound)
     codes, starts = _cut(genome, rows, length, flank)
     strand = np.array([row.strand for _, row in rows])
@@ -249,7 +251,9 @@ def read_windows(
         summits = np.array([row.summit for _, row in rows], np.int64) - starts
         summits[reverse] = codes.shape[1] - 1 - summits[reverse]
     chroms = {chrom: genome.name_of(chrom) for chrom in dict.fromkeys(row.chrom for _, row in rows)}
-    notes = [] if labels is not None else [f"{beds[0].name}: {UNLABELLED}"]
+    notes = [note for bed in read for note in bed.notes]
+    if labels is None:
+        notes.append(f"{beds[0].name}: {UNLABELLED}")
     if renamed := chromosomes.renamed(chroms):
         notes.append(f"{', '.join(bed.name for bed in beds)}: {renamed}, as in {fasta.name}")
     return Examples(

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tfbs_shift.data import deepsea, genomes, readers, stored, tables
+from tfbs_shift.data import beds, deepsea, genomes, readers, stored, tables
 from tfbs_shift.data.examples import Examples
+from tfbs_shift.data.parsing import bare
 from tfbs_shift.errors import InputError
 
 SPLITS = ("train", "valid", "test")
 
 _CSV = (".csv", ".tsv")
-_BED = (".bed", ".narrowpeak")
-_FASTA = (".fa", ".fasta", ".fna", ".bgz")
+_FASTA = (".fa", ".fasta", ".fna", ".fas", ".ffn", ".fsa")
 _READERS = (
     ((".data",), readers.read_zeng),
     (_CSV, tables.read_csv),
@@ -86,15 +86,16 @@ def load(
         labels: of DeepSEA's files, which label columns, as
             :func:`tfbs_shift.data.deepsea.select_labels` takes them; None: the 690 transcription
             factors, 125..814.
-        length: of BED files, the bp to take around each summit (narrowPeak) or middle; None: the
-            intervals as they are.
+        length: of BED files, the bp to take around each summit (of a narrowPeak, or MACS's
+            ``_summits.bed``) or middle; None: the intervals as they are.
         flank: of BED files, bp added on either side; None: 0.
         sequence_column: of CSV and TSV files, the name of the column of sequences; None: sequence,
             else seq, sequences or dna, else the only one that begins with 8 letters of DNA or more.
         label_column: of CSV and TSV files, the column of labels, or several, behind commas or as a
             sequence; "": no labels; None: label, else labels, target or y, else the only other
             column of numbers, else no labels. Of one BED file, the number of a column from 1, or
-            score, or, of a narrowPeak, signalValue, pValue or qValue; None: no labels.
+            score, or, of a narrowPeak, broadPeak or gappedPeak, signalValue, pValue or qValue, or,
+            of a bedGraph, value; None: no labels.
         bound: of a file without labels, call all examples class 1 of two.
 
     Raises:
@@ -146,7 +147,7 @@ def _file(path: Path) -> dict[str, Callable[..., Examples]]:
     suffix = _suffix(path)
     if suffix == ".npz":
         return _npz(path)
-    if suffix in _BED:
+    if suffix in beds.ENDINGS:
         raise InputError(
             f"{path}: a BED has no sequences: give the genome, too, {path.name},hg19.fa"
         )
@@ -163,7 +164,7 @@ def _folder(path: Path) -> dict[str, Callable[..., Examples]]:
     parts: dict[str, Callable[..., Examples]] = {}
     for kinds, read in _READERS:
         for split, stems in _STEMS.items():
-            matching = [f for f in files if _suffix(f) in kinds and _bare(f).stem in stems]
+            matching = [f for f in files if _suffix(f) in kinds and bare(f).stem.lower() in stems]
             if len(matching) > 1:
                 names = " and ".join(file.name for file in matching[:2])
                 raise InputError(f"{path}: both {names} could be its {split} set: keep one")
@@ -171,7 +172,7 @@ def _folder(path: Path) -> dict[str, Callable[..., Examples]]:
                 parts[split] = partial(read, file)
         if parts:
             return parts
-    arrays = [file for file in files if file.suffix == ".npz"]
+    arrays = [file for file in files if _suffix(file) == ".npz"]
     if len(arrays) == 1:
         return _npz(arrays[0])
     raise InputError(f"{path}: found no data in this folder; want {_FORMS}")
@@ -181,14 +182,14 @@ def _several(paths: list[Path]) -> dict[str, Callable[..., Examples]]:
     for path in paths:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
-    beds = [path for path in paths if _suffix(path) in _BED]
-    if beds:
-        if beds != paths[:-1] or len(beds) > 2:
+    intervals = [path for path in paths if _suffix(path) in beds.ENDINGS]
+    if intervals:
+        if intervals != paths[:-1] or len(intervals) > 2:
             raise InputError(
                 f"{', '.join(map(str, paths))}: want one BED file or two, bound,unbound, and then "
                 "the FASTA of the genome"
             )
-        return _one_file(partial(genomes.read_windows, beds, paths[-1]))
+        return _one_file(partial(genomes.read_windows, intervals, paths[-1]))
     if len(paths) != 2:
         raise InputError(
             f"{', '.join(map(str, paths))}: want two FASTA files, bound,unbound, or BED files and "
@@ -206,13 +207,8 @@ def _npz(path: Path) -> dict[str, Callable[..., Examples]]:
 
 
 def _suffix(path: Path) -> str:
-    """The suffix that tells the kind of file, before a ``.gz``."""
-    return _bare(path).suffix.lower()
-
-
-def _bare(path: Path) -> Path:
-    """The path without ``.gz``."""
-    return path.with_suffix("") if path.suffix == ".gz" else path
+    """The suffix that tells the kind of file, before a ``.gz``, in small letters."""
+    return bare(path).suffix.lower()
 
 
 def _paper_split(count: int, source: str) -> dict[str, np.ndarray]:

@@ -42,6 +42,13 @@ def text_lines(path: Path) -> Iterable[tuple[int, str]]:
         raise InputError(f"{path}: not a text file ({error.reason})") from error
 
 
+def bare(path: Path) -> Path:
+    """The path without the endings that say nothing of what is in it: .gz or .bgz, and .txt."""
+    if path.suffix.lower() in (".gz", ".bgz"):
+        path = path.with_suffix("")
+    return path.with_suffix("") if path.suffix.lower() == ".txt" else path
+
+
 def number(text: str) -> float | None:
     """The number that a word is, as float32 holds it, or None: finite, with a decimal point."""
     try:

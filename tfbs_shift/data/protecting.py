@@ -53,7 +53,7 @@ def protected_spans(
         if examples.summits is None:
             raise InputError(
                 f"protect {what}: {examples.source} has no summits (want narrowPeak files whose "
-                "tenth column has one in every row)"
+                "tenth column has one in every row, or MACS's _summits.bed)"
             )
         around = int(match[1] or 0)
         summits = np.asarray(examples.summits, np.int64)

@@ -101,7 +101,7 @@ def training_examples(source: str, split: str, **options: Any) -> Examples | Non
         compared.
     """
     path = Path(source).expanduser()
-    if split != "test" or not (path.is_dir() or path.suffix == ".npz"):
+    if split != "test" or not (path.is_dir() or path.suffix.lower() == ".npz"):
         return None
     try:
         examples = data.load(source, "train", **options)
