@@ -221,6 +221,8 @@ def test_names_that_repeat(tmp_path):
         ("x\tacgtrnnnac\t1\n", "line 1: 'acgtrnnnac' is a sequence: want a header"),
         ("# made by x\nACGUACGU\nTTTTTTTT\n", "line 2: 'ACGUACGU' is a sequence: want a header"),
         ("# made by x\n", "line 1: want a header with the columns sequence and label"),
+        (">x\nACGTACGT\n", "line 1: want a header .*; a FASTA is named .fa"),
+        ("sequence,label\tx\nACG,1\t2\n", "line 1: columns parted by tabs and by ',': want one"),
         # other columns than meant
         ("sequence,label,sequence\nA,1,A\n", "line 1: 2 columns 'sequence': want one of that name"),
         ("sequence,label,label\nA,1,0\n", "line 1: 2 columns 'label': want one of that name"),

@@ -62,8 +62,11 @@ def read_delimited(path: Path, known: Sequence[str]) -> tuple[str, list[str], It
     header = _fields(head, delimiter)
     if header is None:
         raise InputError(f"{place}: a quote that does not close")
-    if not any(header):
-        raise InputError(f"{place}: want a header with the columns sequence and label")
+    if not any(header) or header[0].startswith(">"):
+        hint = "; a FASTA is named .fa" if any(header) else ""
+        raise InputError(f"{place}: want a header with the columns sequence and label{hint}")
+    if any("\t" in name for name in header):
+        raise InputError(f"{place}: columns parted by tabs and by {delimiter!r}: want one of them")
     letters = next((field for field in header if _is_dna(field)), None)
     if letters:
         raise InputError(
