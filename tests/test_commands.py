@@ -389,6 +389,18 @@ def test_help_and_mistakes_load_no_tensorflow(folder, tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize("first", ["# a comment", "// another", "--batch_size=3", "--data=/gone"])
+def test_a_flagfile_of_an_editor(first, tmp_path, capsys):
+    """One that begins with a byte order mark says what it says."""
+    file = tmp_path / "a.flags"
+    file.write_text(f"{first}\n--data=/nowhere\n", encoding="utf-8-sig")
+    line = fails(capsys, "train", f"--flagfile={file}", "--window=5", f"--out={tmp_path}")
+    assert line == "tfbs-shift: /nowhere: no such file or folder"
+    file.write_text("--data=/nowhere\n", encoding="utf-16")
+    line = fails(capsys, "train", f"--flagfile={file}", "--window=5", f"--out={tmp_path}")
+    assert "--flagfile: not a text file in UTF-8" in line
+
+
 @pytest.mark.parametrize(("flag", "shown"), [((), False), (("--verbosity=0",), True)])
 def test_what_the_backend_says_is_shown_on_demand(flag, shown, tmp_path):
     """TensorFlow tells at its start what the processor can do."""

@@ -311,7 +311,7 @@ def test_papers_validation_split(tmp_path):
         ("a.csv", "sequence,label\nACG\n", "line 2: want 2 fields"),
         ("a.csv", "sequence,label\nACG,1,7\n", "line 2: want 2 fields"),
         ("a.csv", "sequence,label,id\nACG,1\n", "line 2: want 3 fields"),
-        ("a.csv", 'sequence,label\n"ACG,1\n', "line 2: unexpected end of data"),
+        ("a.csv", 'sequence,label\n"ACG,1\n', "line 2: a quoted field that does not close"),
         ("a.csv", "sequence,label\nACG,1\nACG,yes\n", r"3: label 'yes': want 1 \(bound\) or 0"),
         ("a.csv", "sequence,label\nACG,1\nACG,\n", "line 3: label '': want 1"),
         ("a.csv", "sequence,label\nACG,2\nACG,\n", "line 3: label '': want a number"),

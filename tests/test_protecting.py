@@ -1,9 +1,15 @@
 """Spans that must stay inside the window."""
 
+from fractions import Fraction
+from math import prod
+
 import numpy as np
 import pytest
 from Bio import motifs
 from Bio.Seq import Seq
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from tfbs_shift import InputError, data, sequences
 from tfbs_shift.data.genomes import read_windows
@@ -33,6 +39,75 @@ def test_best_hits_equal_biopythons_scan(rng):
             held = slice(windows.first, windows.last + windows.window - width + 1)
             assert both[start] == pytest.approx(both[held].max(), abs=1e-4)
         assert windows.keeping(found).any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", ["SP1", "MAFK", "ZNF143"])
+def test_best_hits_equal_those_of_moods(name, rng):
+    moods = pytest.importorskip("MOODS")
+    from MOODS import scan, tools
+
+    assert moods
+    motif = read_matrix(name)
+    table = [motif.counts[base] for base in "ACGT"]
+    shares = tools.flat_bg(4)
+    both = [tools.log_odds(one, shares, 3.2) for one in (table, tools.reverse_complement(table))]
+    codes = rng.integers(0, 4, (40, 60))
+    found = best_hits(codes, motif, WindowRange(60, 40))
+    for row, (start, _) in zip(codes, found, strict=True):
+        hits = scan.scan_dna(sequences.decode(row), both, shares, [-1e3, -1e3], 7)
+        scores = np.max([[hit.score for hit in strand] for strand in hits], axis=0)
+        assert len(scores) == 60 - len(motif) + 1
+        assert scores[start] == pytest.approx(scores.max(), abs=1e-9)
+
+
+def motif_of(table):
+    counts = {base: [int(row[k]) for row in table] for k, base in enumerate("ACGT")}
+    motif = motifs.jaspar.Motif("M1", "m", counts=counts)
+    motif.pseudocounts = 0.8
+    return motif
+
+
+@given(
+    arrays(int, st.tuples(st.integers(1, 4), st.just(4)), elements=st.sampled_from([0, 1, 3, 9])),
+    arrays(np.uint8, st.tuples(st.just(3), st.integers(4, 30)), elements=st.sampled_from(range(5))),
+    st.data(),
+)
+def test_the_first_of_equal_hits(table, codes, choose):
+    """Against products of fractions, which are exact, at every place and on both strands."""
+    length = codes.shape[1]
+    window = choose.draw(st.integers(len(table), length))
+    windows = WindowRange(length, window, choose.draw(st.integers(0, (length - window + 1) // 2)))
+    first, end = windows.first, windows.last + window - len(table) + 1
+    weights = [
+        [Fraction(5 * int(count) + 4, 5 * int(sum(row)) + 16) for count in row] for row in table
+    ]
+    for row, (at, _) in zip(codes, best_hits(codes, motif_of(table), windows), strict=True):
+        scores = []
+        for place in range(first, end):
+            site = row[place : place + len(table)]
+            other = 3 - site[::-1].astype(int)
+            scores.append(
+                0
+                if (site > 3).any()
+                else max(
+                    prod(one[base] for one, base in zip(weights, strand, strict=True))
+                    for strand in (site, other)
+                )
+            )
+        best = scores.index(max(scores)) if any(scores) else (end - first - 1) // 2
+        assert at == first + best
+
+
+def test_a_site_and_its_other_strand_are_equal_hits(rng):
+    """Of every matrix: whichever comes first, however the sums of both are rounded."""
+    for _ in range(50):
+        table = rng.integers(0, 2000, (12, 4))
+        site = rng.integers(0, 4, 12)
+        other = sequences.reverse_complement_codes(site)
+        gap = np.full(20, sequences.UNKNOWN)
+        for pair in ((site, other), (other, site)):
+            codes = np.concatenate([gap, pair[0], gap, pair[1], gap])[None]
+            assert best_hits(codes, motif_of(table), WindowRange(84, 84)).tolist() == [[20, 32]]
 
 
 @pytest.mark.parametrize("strand", "+-")

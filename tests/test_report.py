@@ -108,6 +108,7 @@ def test_what_an_audit_with_coordinates_says(audits):
 def test_protecting_a_motif_on_the_command_line(audits, tmp_path, capsys):
     words = [f"--model={audits}/cnn0.keras", f"--data={audits}", f"--out={tmp_path / 'p'}"]
     assert main(["evaluate", *words, "--protect=motif", "--motif=SP1"]) == 0
+    assert "note: --motif=SP1: SP1, 11 bp, counts of 8734 sites\n" in capsys.readouterr().err
     done = json.loads((tmp_path / "p" / "robustness.json").read_text())["protection"]
     free = json.loads((audits / "audit0" / "robustness.json").read_text())
     assert done["what"] == "motif SP1"
@@ -121,6 +122,8 @@ def test_protecting_a_motif_on_the_command_line(audits, tmp_path, capsys):
     assert "--motif=SP1" in (tmp_path / "p" / "flags.txt").read_text()
     for more, message in (
         (["--motif=SP1"], "--motif=SP1: only with --protect=motif"),
+        (["--motif_format=meme"], "--motif_format=meme: only with --protect=motif"),
+        (["--protect=motif"], "protect motif: which matrix?"),
         (["--protect=0-44"], "no window of 36 bp"),
         (["--protect=summit"], "has no summits"),
         (["--examples=80"], "--examples=80: no example has this name or number"),

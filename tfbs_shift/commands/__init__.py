@@ -82,13 +82,30 @@ def dispatch(words: list[str]) -> int:
     if any(word in _HELP for word in words[1:]):
         print(_help(name, command.__doc__ or "", flags))
         return 0
-    rest = flags(words)[1:]
+    rest = flags([name, *_with_flagfiles(flags, words[1:])])[1:]
     if rest:
         raise InputError(f"{name}: do not know what to do with {rest[0]!r}; flags begin with --")
     if flags.verbosity >= 0:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
     command.run(flags)
     return 0
+
+
+def _with_flagfiles(flags: absl_flags.FlagValues, words: list[str]) -> list[str]:
+    """The words, and in place of ``--flagfile=FILE`` those of the file, which may be an editor's.
+
+    Such a file may begin with a byte order mark, which absl takes for a part of its first line.
+    """
+    try:
+        words = flags.read_flags_from_files(words, force_gnu=False)
+    except UnicodeError as error:
+        raise InputError(f"--flagfile: not a text file in UTF-8 ({error})") from error
+    return [
+        word.lstrip(_MARK) for word in words if not word.startswith((f"{_MARK}#", f"{_MARK}//"))
+    ]
+
+
+_MARK = "\ufeff"
 
 
 def command_and_flags(name: str) -> tuple[ModuleType, absl_flags.FlagValues]:

@@ -77,8 +77,16 @@ def define(flags: absl_flags.FlagValues) -> None:
     text(
         "motif",
         None,
-        "With --protect=motif: SP1, MAFK or ZNF143 (JASPAR's, in the package), a file in JASPAR's "
-        "format, or FILE:NAME.",
+        "With --protect=motif: SP1, MAFK or ZNF143 (JASPAR's, in the package), a file with one "
+        "matrix (JASPAR, MEME, HOMER, TRANSFAC, a table of counts or probabilities), or FILE:NAME.",
+    )
+    absl_flags.DEFINE_enum(
+        "motif_format",
+        None,
+        ["jaspar", "homer", "meme", "transfac", "rows", "columns"],
+        "Of the file of --motif; rows: one a base, as JASPAR's; columns: one a base, as HOMER's, "
+        "cluster-buster's and CIS-BP's; default: what it looks like.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_list(
         "examples", "", "Names or numbers (from 0) of examples to plot.", flag_values=flags
@@ -291,13 +299,19 @@ def _spans(
     flags: absl_flags.FlagValues, examples: Examples, windows: WindowRange
 ) -> np.ndarray | None:
     """What must stay inside the window, by ``--protect`` and ``--motif``."""
+    from tfbs_shift.data.matrices import read_matrix
     from tfbs_shift.data.protecting import protected_spans
 
-    if flags.protect is not None:
-        return protected_spans(examples, flags.protect, windows, motif=flags.motif)
-    if flags.motif is not None:
-        raise InputError(f"--motif={flags.motif}: only with --protect=motif")
-    return None
+    motif = None
+    if flags.protect == "motif" and flags.motif is not None:
+        motif = read_matrix(flags.motif, flags.motif_format)
+        print(f"note: --motif={flags.motif}: {motif.name}, {motif.comment}", file=sys.stderr)
+    for name in ("motif", "motif_format"):
+        if motif is None and flags[name].value is not None:
+            raise InputError(f"--{name}={flags[name].value}: only with --protect=motif")
+    if flags.protect is None:
+        return None
+    return protected_spans(examples, flags.protect, windows, motif=motif)
 
 
 def _numbers(wanted: list[str], examples: Examples) -> list[int]:

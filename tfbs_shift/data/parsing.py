@@ -3,7 +3,9 @@ checked, each mistake named with its line."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -26,20 +28,41 @@ UNLABELLED = "no labels; bound (--bound) would make every sequence class 1 of tw
 """What is noted of a file that could have been called bound."""
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+TRUTHS = ("true", "false")
+"""Words that are labels for people, in lower case."""
+_MISSING = ("", "na", "nan", "n/a", "null", "none")
+_MARK = "\ufeff"
+"""The byte order mark, which spreadsheets and editors write first."""
 
 
 def text_lines(path: Path) -> Iterable[tuple[int, str]]:
-    """(number from 1, line) of a text file, plain or gzipped whatever its name says."""
+    """(number from 1, line) of a text file, plain or gzipped whatever its name says.
+
+    UTF-8, or UTF-16 with its byte order mark; such a mark is never part of a line.
+
+    Raises:
+        InputError: another encoding (with what to do), or a damaged gzip file.
+    """
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         opened = gzip.open if zipped else open
-        with opened(path, "rt", encoding="utf-8-sig") as file:  # spreadsheets write a mark first
-            yield from enumerate(file, start=1)
+        with opened(path, "rb") as file:
+            start = file.read(2)
+            file.seek(0)
+            encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+            for number, line in enumerate(io.TextIOWrapper(file, encoding), start=1):
+                if "\0" in line:
+                    raise InputError(
+                        f"{path}: line {number}: a NUL byte: UTF-16 without its mark, or no text; "
+                        "save it as UTF-8"
+                    )
+                yield number, line.lstrip(_MARK)  # files put one after the other: a mark in each
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: truncated or damaged gzip file ({error})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file ({error.reason})") from error
+    except UnicodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8 ({error}): save it as such") from error
 
 
 def bare(path: Path) -> Path:
@@ -95,9 +118,18 @@ def labels_of(
 
 def _wanted(text: str, binary: bool) -> str:
     """What would be right in place of a word that is no number."""
+    plain = text.replace(",", "")
+    if _THOUSANDS.fullmatch(text):
+        decimal = f"write {plain}"
+        if _DECIMAL_COMMA.fullmatch(text):
+            decimal += f", or {text.replace(',', '.')} if the comma is the decimal one"
+        return f"want a number without a comma: {decimal}"
     if _DECIMAL_COMMA.fullmatch(text):
         return f"want a number with a decimal point: write {text.replace(',', '.')}"
-    return "want 1 (bound) or 0 (unbound), or another number" if binary else "want a number"
+    if text.lower() in TRUTHS:
+        return "want 1 (bound) for true and 0 (unbound) for false"
+    wanted = "want 1 (bound) or 0 (unbound), or another number" if binary else "want a number"
+    return f"{wanted}; leave the row out if there is none" if text.lower() in _MISSING else wanted
 
 
 def all_bound(count: int) -> np.ndarray:

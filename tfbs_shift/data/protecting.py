@@ -15,11 +15,17 @@ from tfbs_shift.data.matrices import as_table, read_matrix
 from tfbs_shift.errors import InputError
 from tfbs_shift.windows import WindowRange
 
-_PSEUDOCOUNT = 0.8  # a base, as JASPAR's own scans
+_EQUAL = 1e-9
+"""Scores that differ by fewer bits are equal: their sums are rounded."""
 
 
 def protected_spans(
-    examples: Examples, what: str, windows: WindowRange, *, motif: str | None = None
+    examples: Examples,
+    what: str,
+    windows: WindowRange,
+    *,
+    motif: str | Motif | None = None,
+    motif_format: str | None = None,
 ) -> np.ndarray:
     """A span of each sequence, for ``scan(protect=)`` and ``evaluate(protect=)``.
 
@@ -31,7 +37,10 @@ def protected_spans(
             sequence, 0-based half-open.
         windows: the windows among which there is to choose.
         motif: for "motif" the name of a matrix that comes with the package (SP1, MAFK, ZNF143), a
-            file in JASPAR's format with one matrix, or FILE:NAME.
+            file with one matrix (JASPAR, MEME, HOMER, TRANSFAC or a plain table of counts or
+            probabilities), or FILE:NAME; or what :func:`tfbs_shift.data.matrices.read_matrix` read.
+        motif_format: the file's, as :func:`tfbs_shift.data.motif_files.read_motifs` takes it; None:
+            what it looks like.
 
     Returns:
         ``int64`` (N, 2), 0-based half-open.
@@ -44,11 +53,14 @@ def protected_spans(
     if what == "motif":
         if motif is None:
             raise InputError(
-                "protect motif: which matrix? give motif: SP1, MAFK, ZNF143 or a JASPAR file"
+                "protect motif: which matrix? give motif: SP1, MAFK, ZNF143 or a file of motifs"
             )
-        return best_hits(np.asarray(examples.codes), read_matrix(motif), windows)
+        if isinstance(motif, str):
+            motif = read_matrix(motif, motif_format)
+        return best_hits(np.asarray(examples.codes), motif, windows)
     if motif is not None:
-        raise InputError(f"motif {motif}: only with protect motif, not {what}")
+        name = motif if isinstance(motif, str) else motif.name
+        raise InputError(f"motif {name}: only with protect motif, not {what}")
     if match := re.fullmatch(r"summit(?::(\d+))?", what):
         if examples.summits is None:
             raise InputError(
@@ -72,17 +84,18 @@ def best_hits(codes: np.ndarray, motif: Motif, windows: WindowRange) -> np.ndarr
 
     Args:
         codes: ``uint8`` (N, W).
-        motif: counts of bases; its log-odds are against equal shares of bases.
+        motif: counts of bases, and the pseudocounts to add to them; its log-odds are against equal
+            shares of bases.
         windows: the windows.
 
     Returns:
-        ``int64`` (N, 2), 0-based half-open, the first of equals; a sequence in which every place
-        has an unknown base gets the middle one.
+        ``int64`` (N, 2), 0-based half-open, the first of equals (less than 1e-9 bits apart) on both
+        strands; a sequence in which every place has an unknown base gets the middle one.
 
     Raises:
         InputError: the matrix is longer than the window.
     """
-    table = as_table(motif.counts.normalize(pseudocounts=_PSEUDOCOUNT).log_odds())
+    table = as_table(motif.counts.normalize(motif.pseudocounts).log_odds())
     width = len(table)
     if width > windows.window:
         raise InputError(f"motif {motif.name}: {width} bp, longer than the window {windows.window}")
@@ -95,5 +108,7 @@ def best_hits(codes: np.ndarray, motif: Motif, windows: WindowRange) -> np.ndarr
         for i, row in enumerate(np.concatenate([scores, unknown], axis=1)):
             score[strand] += row[codes[:, first + i : first + i + places]]
     best = score.max(axis=0)
-    at = np.where(np.isfinite(best).any(axis=1), best.argmax(axis=1), (places - 1) // 2) + first
+    # Not the highest: equal sums of other numbers, or in another order, are rounded differently.
+    at = (best >= best.max(axis=1, keepdims=True) - _EQUAL).argmax(axis=1)
+    at = np.where(np.isfinite(best).any(axis=1), at, (places - 1) // 2) + first
     return np.stack([at, at + width], axis=1).astype(np.int64)
