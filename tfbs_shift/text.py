@@ -1,8 +1,44 @@
-"""Tables for a terminal."""
+"""Tables for a terminal; texts of users' files made safe for what they are written into."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_FORMULA = re.compile(r"[=@]|[+-](?![\d.]*$)")
+
+
+def one_line(text: str) -> str:
+    """A text whose line breaks, tabs, escapes and bytes that are no text are spelled out.
+
+    >>> print(one_line("a\\tb\\x1b[2J"))
+    a\\tb\\x1b[2J
+    """
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def drawn(text: str) -> str:
+    """A text as a plot shows it: no formula between dollars, and a legend has it.
+
+    >>> drawn("_a$b$")
+    ' _a\\\\$b\\\\$'
+    """
+    text = one_line(text).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def cell(value: Any) -> Any:
+    """A value as a cell of CSV: a text that spreadsheets would run gets an apostrophe before it.
+
+    >>> cell("=1+1"), cell("-"), cell("-1.5"), cell(-1.5)
+    ("'=1+1", '-', '-1.5', -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def aligned(table: Sequence[Sequence[str]], *, left: int = 1, remarks: bool = False) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from absl import flags as absl_flags
 
 import tfbs_shift
 from tfbs_shift.errors import InputError, Interrupted
+from tfbs_shift.text import one_line
 
 # In the order of a workflow. The modules load only when called for: TensorFlow takes seconds.
 COMMANDS = {
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 when interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal cannot show is spelled out
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return dispatch(words)
     except InputError as error:
@@ -85,6 +89,12 @@ def dispatch(words: list[str]) -> int:
     rest = flags([name, *_with_flagfiles(flags, words[1:])])[1:]
     if rest:
         raise InputError(f"{name}: do not know what to do with {rest[0]!r}; flags begin with --")
+    for flag in map(flags.__getitem__, flags):
+        if isinstance(flag.value, str) and one_line(flag.value) != flag.value:
+            raise InputError(
+                f"--{flag.name}={flag.value}: has a line break or another character that is none "
+                "of a text; rename what it is the name of"
+            )
     if flags.verbosity >= 0:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
     command.run(flags)
@@ -123,7 +133,7 @@ def command_and_flags(name: str) -> tuple[ModuleType, absl_flags.FlagValues]:
 
 
 def _fail(message: str) -> int:
-    print(f"tfbs-shift: {' '.join(message.split())}", file=sys.stderr)
+    print(f"tfbs-shift: {one_line(' '.join(message.split()))}", file=sys.stderr)
     return 1
 
 

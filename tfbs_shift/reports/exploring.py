@@ -17,6 +17,7 @@ from tfbs_shift.errors import InputError
 from tfbs_shift.models.architectures import attention
 from tfbs_shift.reports.plots import COLOURS, plain
 from tfbs_shift.scanning.jobs import ScanJob
+from tfbs_shift.text import drawn
 from tfbs_shift.windows import WindowRange
 
 _BASES = {"A": "#009e73", "C": "#0072b2", "G": "#e69f00", "T": "#d55e00"}
@@ -73,7 +74,7 @@ class Exploration:
         above = figure.add_subplot(grid[0, :])
         self._sequence(above, at)
         above.set_title(
-            f"shift {shift:+d} bp: probability of {self.what} {self.probability[at]:.3f}, "
+            f"shift {shift:+d} bp: probability of {drawn(self.what)} {self.probability[at]:.3f}, "
             f"loss {self.loss[at]:.3f}",
             fontsize=10,
             loc="left",

@@ -13,6 +13,7 @@ from tfbs_shift.evaluation import Robustness
 from tfbs_shift.evaluation.profiles import change_by_distance
 from tfbs_shift.reports.tables import Figures, leading, titled
 from tfbs_shift.tasks import Values
+from tfbs_shift.text import drawn
 from tfbs_shift.windows import nearest
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito
@@ -34,7 +35,7 @@ def curve(audits: Mapping[str, Figures], metric: str | None = None) -> Figure:
     for (name, figures), colour in zip(audits.items(), COLOURS * len(audits), strict=False):
         points = figures["curve"]
         r = [point["max_shift"] for point in points]
-        worst = "worst shift within r" if alone else name
+        worst = "worst shift within r" if alone else drawn(name)
         axes.plot(r, [p[metric] for p in points], color=colour, marker="o", markersize=3.5,
                   label=worst)  # fmt: skip
         if f"{metric}_low" in points[0]:
@@ -154,7 +155,7 @@ def examples(audit: Robustness, chosen: Mapping[str, int]) -> Figure:
         else:
             axes.set_ylabel("prediction")
             _tolerated(axes, audit, example, predicted, number)
-        axes.set_title(title + name, fontsize=9, loc="left")
+        axes.set_title(drawn(title + name), fontsize=9, loc="left")
         beside = figure.add_subplot(rows, 2, 2 * i + 2, ylabel="loss")
         if highest > lowest:
             margin = 0.05 * (highest - lowest)
@@ -208,6 +209,7 @@ def differences(rows: Sequence[Mapping]) -> Figure:
         axes.plot([low, high], [i, i], color=COLOURS[0])
         axes.plot(row["difference"], i, "o", color=COLOURS[0])
     labels = [", ".join(filter(None, (row["run"], row["strategy"]))) for row in reversed(rows)]
+    labels = [drawn(label) for label in labels]
     axes.set_yticks(range(len(rows)), labels)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     figure.set_size_inches(6, 1 + 0.32 * len(rows))

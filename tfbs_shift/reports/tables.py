@@ -10,7 +10,7 @@ import numpy as np
 from tfbs_shift.data import Examples
 from tfbs_shift.evaluation import Robustness
 from tfbs_shift.tasks import Classes, Values
-from tfbs_shift.text import aligned
+from tfbs_shift.text import aligned, one_line
 from tfbs_shift.windows import nearest
 
 Figures = Mapping[str, Any]
@@ -243,7 +243,7 @@ def bed_lines(audit: Robustness, examples: Examples) -> Iterator[str]:
         chrom, start, end = (column[i] for column in places)
         start, end = max(0, start), min(end, sizes.get(chrom, end))  # N is no part of a chromosome
         line = (chrom, start, end, f"{name}_r={radius}", score, strand)
-        yield "\t".join(map(str, line))
+        yield "\t".join(one_line(str(field)) for field in line)
 
 
 def caption(audits: Mapping[str, Figures]) -> str:
