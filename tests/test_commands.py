@@ -15,6 +15,8 @@ from sklearn import metrics
 import tfbs_shift
 from tfbs_shift import data, evaluate, models, reports, scan, sequences
 from tfbs_shift.commands import COMMANDS, main
+from tfbs_shift.training import runs
+from tfbs_shift.training.settings import Settings
 
 from .test_deepsea import random_set, write_hdf5, write_v5
 
@@ -108,7 +110,7 @@ def test_validation_under_the_monitored_strategy(monitor, trained, folder, tmp_p
     """Nothing is learnt, so that the losses are those of the file's model, by a scan."""
     out = tmp_path / "run"
     words = [f"--model={trained / 'model.keras'}", f"--data={folder}", f"--monitor={monitor}"]
-    more = ["--epochs=2", "--learning_rate=0", "--lr_patience=0"]
+    more = ["--epochs=2", "--learning_rate=1e-12", "--lr_patience=0"]
     assert main(["train", *words, *more, f"--out={out}"]) == 0
     rows = repeated(out)
     valid = data.load(folder, "valid")
@@ -212,7 +214,7 @@ def test_channels_go_in_as_the_model_reads_them(folder, tmp_path):
     (batch, _) = next(examples.as_dataset(60, alphabet="AGCT").as_numpy_iterator())
     assert np.array_equal(batch, x)
     run = tmp_path / "run"
-    words = [f"--model={file}", f"--data={folder}", "--epochs=1", "--learning_rate=0"]
+    words = [f"--model={file}", f"--data={folder}", "--epochs=1", "--learning_rate=1e-12"]
     assert main(["train", *words, f"--out={run}"]) == 0
     assert models.alphabet(models.load(run)) == "AGCT"
     # nothing was learnt, so the validation loss is that of the file's model
@@ -273,6 +275,19 @@ def test_report_is_one_file_that_says_it(trained, folder, tmp_path):
         (["train", "--data={data}", "--out={tmp}/o", "--model=x.keras"], "x.keras: no such file"),
         (["train", "--data={data}", "--out={tmp}/o", "extra"], "not know what to do with 'extra'"),
         (["train", "--epochs=0"], "--epochs=0"),
+        (["train", "--learning_rate=0"], "--learning_rate=0"),
+        (["train", "--learning_rate=1e30"], "--learning_rate=1e30"),
+        (["train", "--seed=9223372036854775808"], "--seed=9223372036854775808"),
+        (["train", "--strategy=worst_of_99999999999999999999"], "n from 1 to 999999999"),
+        (["evaluate", "--flank=99999999999"], "--flank=99999999999"),
+        (["train", "--data={data}", "--out="], "--out=: want the name of a folder"),
+        (["train", "--data={data}", "--out={data}"], "holds the data; choose another folder"),
+        (["evaluate", "--model={run}", "--data={data}", "--out={data}"], "holds the data"),
+        (["evaluate", "--model={run}", "--data={data}", "--out={run}"], "holds a run of train"),
+        (["train", "--data={data}\n--seed=3", "--out={tmp}/o"], "has a line break or another"),
+        (["train", "--data={data}\udcff", "--out={tmp}/o"], "another character that is none of"),
+        (["evaluate", "--model={run}", "--data={data}", "--out={tmp}/o",
+          "--strategies=worst_of_99999999999"], "n is too large; worst tries every start"),
         (["train", "--strategy=best"],
          "--strategy=best: want none, random, worst or worst_of_<n>, n from 1"),
         (["train", "--monitor=worst_of_0"], "--monitor=worst_of_0: want none, random, worst or"),
@@ -342,10 +357,13 @@ def test_data_without_labels(trained, tmp_path, capsys):
     assert [row["label"] for row in csv.DictReader((out / "examples.csv").open())] == ["1"] * 20
 
 
-def test_training_that_diverges_is_said(folder, tmp_path, capsys):
-    words = ["--window=36", "--epochs=2", "--learning_rate=1e38", f"--out={tmp_path / 'run'}"]
-    line = fails(capsys, "train", f"--data={folder}", *words)
-    assert "learning_rate 1e+38: training diverged" in line
+def test_training_that_diverges_is_said(folder, tmp_path):
+    parts = [data.load(folder, split) for split in ("train", "valid")]
+    with pytest.raises(tfbs_shift.InputError, match=r"learning_rate 1e\+38: training diverged"):
+        runs.train(
+            models.cnn(36), *parts, tfbs_shift.NoShift(), {"none": tfbs_shift.NoShift()},
+            tmp_path / "run", Settings(epochs=2, learning_rate=1e38), flagfile="",
+        )  # fmt: skip
     assert not (tmp_path / "run" / "model.keras").exists()
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -499,7 +500,7 @@ def test_work_of_other_files_is_not_gone_on_with(change, genome, tmp_path, monke
     assert np.array_equal(data.load(out).codes[:], expected)
 
 
-def test_the_command(genome, tmp_path, capsys):
+def test_the_command(genome, tmp_path, capsys, monkeypatch):
     codes, _ = rows_of(genome, PLACES, 0)
     write_hdf5(tmp_path / "train.mat", codes, np.ones((len(codes), 3), np.uint8))
     write_fasta(tmp_path / "hg.fa", genome)
@@ -521,6 +522,10 @@ def test_the_command(genome, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}: is done, made of these files\n"
     fails("is there already, made of other files or flanks", f"--out={out}", "--flank=50")
     assert out.read_bytes() == before
+    fails("--flank=1000000000", "--flank=1000000000")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    fails("x.h5: No space left on device")
+    monkeypatch.undo()
     fails("ends with .h5", "--out=x.hdf5")
     fails("--mat=/nowhere: no such file", "--mat=/nowhere")
     fails("--genome=/nowhere: no such file", "--genome=/nowhere")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import time
@@ -117,6 +119,7 @@ class Workspace:
         path = self.folder / f"{name}.npy"
         if not self.done:
             path.parent.mkdir(parents=True, exist_ok=True)
+            check_room(path, math.prod(shape) * np.dtype(dtype).itemsize)
             with _named(path):
                 array = np.lib.format.open_memmap(path, "w+", dtype, shape)
                 _reserve(path)
@@ -229,6 +232,13 @@ def _named(path: Path | None) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def check_room(path: Path, size: int) -> None:
+    """Raises OSError where a disk has no room for so many bytes: some would fill it first."""
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if size > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _reserve(path: Path) -> None:

@@ -112,7 +112,9 @@ class WorstShift(ShiftStrategy):
         self, tries: int | None = None, seed: int | None = None, *, precision: str = "float32"
     ):
         if tries is not None and tries < 1:
-            raise InputError(f"tries {tries}: must be at least 1, or None for every start")
+            raise InputError(
+                f"tries {tries}: want 1 or more, or worst (None), which tries every start"
+            )
         self.tries = tries
         self.precision = checked(precision)
         self.name = "worst" if tries is None else f"worst_of_{tries}"
@@ -226,6 +228,8 @@ def strategy(name: str, *, seed: int | None = None, protocol: str = "exact") -> 
         return worst(None, seed)
     count = name.removeprefix("worst_of_")
     if count != name and count.isdecimal():
+        if len(count) > 9:
+            raise InputError(f"strategy {name!r}: n is too large; worst tries every start there is")
         return worst(int(count), seed)
     raise InputError(f"strategy {name!r}: want none, random, worst or worst_of_<n>")
 

@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, head say, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error or 'for the sizes that were asked for'}")
     except OSError as error:
         if error.filename is None:
             raise

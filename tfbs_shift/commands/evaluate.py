@@ -151,7 +151,9 @@ def run(flags: absl_flags.FlagValues) -> None:
         raise InputError("--strategies: want one or more of none, random, worst, worst_of_<n>")
 
     if not flags.explain:
-        shared.out_folder(flags)
+        out = shared.out_folder(flags)
+        if (out / "model.keras").exists():
+            raise InputError(f"--out={out}: holds a run of train; choose another folder")
     host = shared.host(flags)
 
     (examples,) = shared.load_data(flags, flags.split)  # before Keras's seconds: it may be wrong

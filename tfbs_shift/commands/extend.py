@@ -32,7 +32,7 @@ def define(flags: absl_flags.FlagValues) -> None:
         "BED with one line a row, allTFs.pos.bed: chooses among several places where a row's "
         "sequence is; it is checked, not believed.",
     )
-    number("flank", 100, "Bases to add on either side, in bp.", 0)
+    number("flank", 100, "Bases to add on either side, in bp.", 0, shared.MOST_BASES)
     text("out", None, "The .h5 file to write.")
 
 

@@ -24,9 +24,15 @@ def text(flags: absl_flags.FlagValues) -> Callable[[str, str | None, str], objec
     return partial(absl_flags.DEFINE_string, flag_values=flags)
 
 
-def number(flags: absl_flags.FlagValues) -> Callable[[str, int | None, str, int], object]:
-    """Defines an integer flag: (name, default, help, smallest value)."""
-    return partial(absl_flags.DEFINE_integer, flag_values=flags)
+def number(flags: absl_flags.FlagValues) -> Callable[..., object]:
+    """Defines an integer flag: (name, default, help, smallest value, largest or 2^31 - 1)."""
+
+    def define(
+        name: str, default: int | None, what: str, smallest: int, largest: int = _LARGEST
+    ) -> None:
+        absl_flags.DEFINE_integer(name, default, what, smallest, largest, flag_values=flags)
+
+    return define
 
 
 def strategy(flags: absl_flags.FlagValues, name: str, default: str | None, what: str) -> None:
@@ -35,12 +41,15 @@ def strategy(flags: absl_flags.FlagValues, name: str, default: str | None, what:
     absl_flags.register_validator(
         name,
         lambda value: value is None or re.fullmatch(_STRATEGY, value) is not None,
-        "want none, random, worst or worst_of_<n>, n from 1",
+        "want none, random, worst or worst_of_<n>, n from 1 to 999999999",
         flag_values=flags,
     )
 
 
-_STRATEGY = r"none|random|worst|worst_of_[1-9][0-9]*"
+_STRATEGY = r"none|random|worst|worst_of_[1-9][0-9]{0,8}"
+_LARGEST = 2**31 - 1
+MOST_BASES = 10**7
+"""bp of a sequence or of a flank: more would be a mistake, and fill memory or disk."""
 
 
 def imports(flags: absl_flags.FlagValues) -> None:
@@ -95,8 +104,11 @@ def choices_of_data(flags: absl_flags.FlagValues) -> None:
         None,
         "Of BED files: bases to take around each summit or middle; default: the intervals.",
         1,
+        MOST_BASES,
     )
-    number(flags)("flank", None, "Of BED files: bases to add on either side; default: 0.", 0)
+    number(flags)(
+        "flank", None, "Of BED files: bases to add on either side; default: 0.", 0, MOST_BASES
+    )
     text(flags)(
         "sequence_column",
         None,
@@ -209,10 +221,19 @@ def require(flags: absl_flags.FlagValues, *names: str) -> None:
 
 
 def out_folder(flags: absl_flags.FlagValues) -> Path:
-    """``--out``, where it is to be a folder."""
+    """``--out``, where it is to be a folder: none that holds the data, or another command's files.
+
+    Raises:
+        InputError: it is no such folder.
+    """
+    if not flags.out.strip():
+        raise InputError("--out=: want the name of a folder, which need not exist yet")
     out = Path(flags.out).expanduser()
     if out.exists() and not out.is_dir():
         raise InputError(f"--out={flags.out}: is a file; want a folder, which need not exist yet")
+    source = Path(flags.data).expanduser() if "data" in flags else None
+    if source is not None and source.exists() and out.exists() and out.samefile(source):
+        raise InputError(f"--out={flags.out}: holds the data; choose another folder")
     return out
 
 

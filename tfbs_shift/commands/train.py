@@ -85,7 +85,8 @@ def _define_how(flags: absl_flags.FlagValues) -> None:
         "learning_rate",
         Settings.learning_rate,
         "Of Adam, at the start.",
-        lower_bound=0.0,
+        lower_bound=1e-12,
+        upper_bound=10.0,
         flag_values=flags,
     )
     shared.strategy(
@@ -136,6 +137,8 @@ def run(flags: absl_flags.FlagValues) -> None:
     """Trains."""
     shared.require(flags, "data", "out")
     out = shared.out_folder(flags)
+    if (out / "robustness.json").exists():
+        raise InputError(f"--out={out}: holds an audit; choose another folder")
     if (out / "model.keras").exists():
         _finished(flags, out)
         return

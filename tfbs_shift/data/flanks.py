@@ -29,7 +29,7 @@ from tfbs_shift.data.deepsea import label_names, read_mat
 from tfbs_shift.data.examples import Examples
 from tfbs_shift.data.genomes import Genome
 from tfbs_shift.errors import InputError
-from tfbs_shift.files import Workspace, replacing
+from tfbs_shift.files import Workspace, check_room, replacing
 
 GRID = 200
 """bp between windows, from position 0 of each chromosome."""
@@ -82,12 +82,14 @@ def extend(
 
     Raises:
         InputError: a file that cannot be read, rows of another length, or no row found at all.
+        OSError: there is no room for the rows.
     """
     examples = read_mat(mat, "all")
     if flank < 0:
         raise InputError(f"flank {flank}: must be 0 bp or more")
     if examples.length % GRID:
         raise InputError(f"{mat}: {examples.length} bp; want a multiple of {GRID}, DeepSEA's grid")
+    check_room(out, len(examples) * ((examples.length + 2 * flank) // 3))  # before the search
     genome = Genome(fasta)
     hashes = _row_hashes(examples.codes, progress)
     places, chromosomes = _search(genome, examples.length, flank, hashes, progress)
