@@ -18,6 +18,7 @@ from tfbs_shift.evaluation.comparing import (
     differences,
     label_differences,
     repeats,
+    signed,
 )
 from tfbs_shift.files import write_rows
 from tfbs_shift.tasks.areas import resampled_scores
@@ -61,8 +62,11 @@ def test_robustness_json(hand):
     mean = 0.25 * LOW + 0.75 * third
     intervals, (at_centre, everywhere) = figures.pop("intervals"), figures.pop("curve")
     checks = figures.pop("checks")
-    with np.load(hand / "shifts.npz") as arrays:
-        assert figures.pop("id") == str(arrays["id"])
+    assert figures["id"] == signed(figures)["id"]
+    assert figures.pop("files") == {
+        "shifts.npz": hashlib.sha256((hand / "shifts.npz").read_bytes()).hexdigest()
+    }
+    del figures["id"]
     close = pytest.approx
     codes = sequences.encode(["AAAAAA", "CAAAAA", "ACAAAA", "AACAAA"])
     checksum = hashlib.sha256(codes.tobytes() + b"\x00\x01" * 4).hexdigest()[:16]
@@ -182,7 +186,7 @@ def test_shifts_npz(hand):
             "starts", "shifts", "start_none", "start_worst", "right_none", "right_worst", "loss",
             "worst_start", "worst_loss", "right", "probability", "wobble", "certificate", "labels",
             "names", "chrom", "start", "end", "probability_none", "probability_worst", "mean",
-            "variance", "id",
+            "variance",
         }  # fmt: skip
         assert arrays["certificate"].tolist() == [1, 0, -1, 0]
         assert arrays["probability"][1] == pytest.approx([1 - SURE, SURE, SURE], abs=1e-6)
@@ -426,8 +430,13 @@ def test_mistakes_of_compare(runs, message, hand, tmp_path, capsys):
     for name, changed in (("part", without), ("kind", figures | {"task": "poems"}),
                           ("bare", figures)):  # fmt: skip
         (tmp_path / name).mkdir()
-        (tmp_path / name / "robustness.json").write_text(json.dumps(changed))
-    np.savez(tmp_path / "bare" / "shifts.npz", labels=np.eye(2)[[1] * 4], id=figures["id"])
+        (tmp_path / name / "robustness.json").write_text(json.dumps(signed(changed)))
+    bare = tmp_path / "bare" / "shifts.npz"
+    np.savez(bare, labels=np.eye(2)[[1] * 4])
+    changed = signed(
+        figures | {"files": {bare.name: hashlib.sha256(bare.read_bytes()).hexdigest()}}
+    )
+    bare.with_name("robustness.json").write_text(json.dumps(changed))
     names = ("bad", "old", "part", "kind", "bare")
     runs = runs.format(hand=hand, **{name: tmp_path / name for name in names})
     assert main(["compare", f"--runs={runs}", f"--out={tmp_path / 'o'}"]) == 1

@@ -15,7 +15,7 @@ from sklearn import metrics
 from tfbs_shift import Details, InputError, Shifts, audit, data, models, reports
 from tfbs_shift.commands import main
 from tfbs_shift.data import Examples
-from tfbs_shift.evaluation.comparing import SavedAudit, compare
+from tfbs_shift.evaluation.comparing import SavedAudit, compare, signed
 from tfbs_shift.reports import tables
 
 from .conftest import WINDOW, functional
@@ -140,7 +140,7 @@ def test_repeats_and_differences_on_the_page(audits, tmp_path, capsys):
         shutil.copytree(audits / f"audit{seed}", folder)
         figures = json.loads((folder / "robustness.json").read_text())
         figures["training"] = {"model": "cnn", "strategy": "none", "seed": seed}
-        reports.write_json(figures, folder / "robustness.json")
+        reports.write_json(signed(figures), folder / "robustness.json")
         folders.append(folder)
     runs = f"--runs={folders[0]},other={folders[1]}"
     assert main(["compare", runs, f"--out={tmp_path / 'both'}"]) == 0

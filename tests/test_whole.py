@@ -1,6 +1,8 @@
 """An audit and a run are whole or absent, of one making, and known again."""
 
+import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from tfbs_shift import InputError, data, reports
 from tfbs_shift.commands import main
 from tfbs_shift.evaluation import audits
-from tfbs_shift.evaluation.comparing import SavedAudit
+from tfbs_shift.evaluation.comparing import SavedAudit, signed
 
 from .conftest import functional
 from .test_commands import fails, folder, trained  # noqa: F401
@@ -83,7 +85,9 @@ def test_arrays_of_another_audit_are_not_believed(done, trained, folder, tmp_pat
     assert main(["evaluate", f"--model={trained}", f"--data={folder}", "--max_shift=1",
                  f"--out={two}"]) == 0  # fmt: skip
     shutil.copy(two / "shifts.npz", one / "shifts.npz")
-    with pytest.raises(InputError, match=r"shifts\.npz: of another audit than .*robustness\.json"):
+    with pytest.raises(
+        InputError, match=r"shifts\.npz: damaged, or of another audit than .*robustness\.json"
+    ):
         SavedAudit.read(one).arrays  # noqa: B018
     line = fails(capsys, "compare", f"--runs={one},{two}", f"--out={tmp_path / 'c'}")
     assert "of another audit" in line
@@ -213,8 +217,21 @@ def test_much_data_is_known_by_rows_that_are_spread_and_by_its_file(tmp_path, rn
     assert data.load(path, labels="all").fingerprint() != first
 
 
-def test_json_has_the_id_of_the_arrays(done):
-    figures = json.loads((done[1] / "robustness.json").read_text())
-    with np.load(done[1] / "shifts.npz") as arrays:
-        assert str(arrays["id"]) == figures["id"]
-    assert len(figures["id"]) == 16
+@pytest.mark.parametrize("seed", range(8))
+def test_figures_that_were_changed_are_not_believed(seed, done, tmp_path):
+    """A number of them, at any place."""
+    path = tmp_path / "robustness.json"
+    text = (done[1] / "robustness.json").read_text()
+    digits = [match.start() for match in re.finditer(r"\d", text)]
+    at = np.random.default_rng(seed).choice(digits)
+    path.write_text(f"{text[:at]}{'1' if text[at] != '1' else '2'}{text[at + 1 :]}")
+    with pytest.raises(InputError, match=r"robustness\.json: (damaged|want schema)"):
+        SavedAudit.read(tmp_path)
+
+
+def test_the_id_of_figures_is_that_of_their_json():
+    figures = {"b": [1.5, (None, float("nan"))], "a": {1: "x", 10: 2**60, 9: True}}
+    assert json.loads(json.dumps(signed(figures))) == signed(figures)
+    assert signed(json.loads(json.dumps(signed(figures)))) == signed(figures)
+    text = '{"a": {"1": "x", "10": 1152921504606846976, "9": true}, "b": [1.5, [null, null]]}'
+    assert signed(figures)["id"] == hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +18,28 @@ from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import statistics
 from tfbs_shift.evaluation.figures import RESAMPLES_OF_STATISTICS
 from tfbs_shift.evaluation.robustness import SCHEMA
+from tfbs_shift.files import sha256
 from tfbs_shift.tasks import TASKS, Task, described_by
 
 _NEEDED = ("task", "examples", "sequence_length", "window", "shifts", "strategies",
            "curve")  # fmt: skip
 """Figures without which nothing is said of an audit."""
+
+
+def plain_figures(figures: Any) -> Any:
+    """Figures as JSON holds them: what is no number is None."""
+    if isinstance(figures, Mapping):
+        return {str(key): plain_figures(value) for key, value in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [plain_figures(value) for value in figures]
+    return None if isinstance(figures, float) and not math.isfinite(figures) else figures
+
+
+def signed(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with their ``id``, the beginning of the SHA-256 of all the others."""
+    plain = {key: value for key, value in plain_figures(figures).items() if key != "id"}
+    text = json.dumps(plain, sort_keys=True)
+    return {"id": hashlib.sha256(text.encode()).hexdigest()[:16], **plain}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +75,10 @@ class SavedAudit:
             raise InputError(f"{path}: damaged ({error}); run tfbs-shift evaluate again") from error
         if not isinstance(figures, dict) or figures.get("schema") != SCHEMA:
             raise InputError(f"{path}: want schema {SCHEMA}; run tfbs-shift evaluate again")
+        if figures.get("id") != signed(figures)["id"]:
+            raise InputError(
+                f"{path}: damaged, changed, or of an older version; run tfbs-shift evaluate again"
+            )
         missing = [key for key in _NEEDED if key not in figures]
         if not missing and figures["task"] in TASKS:
             try:
@@ -76,24 +99,30 @@ class SavedAudit:
         Raises:
             InputError: it is missing or damaged.
         """
-        path = self.folder / "shifts.npz"
+        path = self._file("shifts.npz")
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
+                return {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{path}: missing or damaged; run tfbs-shift evaluate again"
             ) from error
-        self._check_id(path, str(found.pop("id", "")))
-        return found
 
-    def _check_id(self, path: Path, identity: str) -> None:
-        """Refuses a file of another audit; audits of older versions have no ids."""
-        if identity != self.figures.get("id", ""):
+    def _file(self, name: str) -> Path:
+        """A file of the audit, by its digest.
+
+        Raises:
+            InputError: it is missing, damaged, or of another audit.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing; run tfbs-shift evaluate again")
+        if sha256(path) != self.figures["files"].get(name):
             raise InputError(
-                f"{path}: of another audit than {self.folder / 'robustness.json'}; run tfbs-shift "
-                "evaluate again"
+                f"{path}: damaged, or of another audit than {self.folder / 'robustness.json'}; run "
+                "tfbs-shift evaluate again"
             )
+        return path
 
     @property
     def task(self) -> Task:
@@ -138,9 +167,7 @@ class SavedAudit:
         return statistics.Repeats(number, *found)
 
     def _predictions(self, name: str) -> np.ndarray:
-        path = self.folder / "predictions" / f"{name}.npy"
-        identity = path.with_name("id.txt")
-        self._check_id(path, identity.read_text() if identity.is_file() else "")
+        path = self._file(f"predictions/{name}.npy")
         try:
             return np.load(path, mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +16,8 @@ from matplotlib.figure import Figure
 from tfbs_shift.data import Examples
 from tfbs_shift.errors import InputError
 from tfbs_shift.evaluation import Robustness
-from tfbs_shift.files import committed, replacing, write_rows
+from tfbs_shift.evaluation.comparing import plain_figures, signed
+from tfbs_shift.files import committed, replacing, sha256, write_rows
 from tfbs_shift.reports import plots, tables
 from tfbs_shift.reports.page import Table, page
 from tfbs_shift.reports.tables import Figures
@@ -80,8 +79,8 @@ def write_audit(
 ) -> None:
     """Writes ``robustness.json``, tables, ``shifts.npz``, ``plots/`` and ``report.html``.
 
-    All take their places at once, in the end (:func:`tfbs_shift.files.committed`), and bear the id
-    of the audit, by which ``compare`` knows that they belong together.
+    All take their places at once, in the end (:func:`tfbs_shift.files.committed`). The first has
+    the digests of what ``compare`` reads, and its own, so that files of another audit are known.
 
     Args:
         audit: the audit.
@@ -101,10 +100,13 @@ def write_audit(
             f"{examples.source}: {len(examples)} examples, but the audit is of {count}; want "
             "those that it was made on"
         )
-    arrays = _arrays(audit, examples)
-    figures = {"id": _id(arrays), "data": examples.described()} | audit.to_dict()
+    figures = {"data": examples.described()} | audit.to_dict()
     with committed(Path(out).expanduser(), _FILES) as folder:
-        _write_numbers(audit, examples, figures, arrays, folder)
+        _write_arrays(audit, examples, folder)
+        read = [folder / "shifts.npz", *sorted((folder / "predictions").glob("*.npy"))]
+        digests = {str(file.relative_to(folder)): sha256(file) for file in read}
+        write_json(signed(figures | {"files": digests}), folder / "robustness.json")
+        _write_tables(audit, examples, figures, folder)
         _write_report(audit, examples, figures, folder, title, about)
         if flagfile is not None:
             (folder / "flags.txt").write_text(flagfile, encoding="utf-8")
@@ -117,24 +119,14 @@ _FILES = (
 """What an audit can have, that which tells that it is whole last."""
 
 
-def _id(arrays: Mapping[str, np.ndarray]) -> str:
-    """Tells the arrays of an audit from those of others: 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()[:16]
+def _write_arrays(audit: Robustness, examples: Examples, out: Path) -> None:
+    with replacing(out / "shifts.npz") as path:
+        np.savez_compressed(path, **_arrays(audit, examples))
+    if audit.task.scores_apart:
+        _write_predictions(audit, out / "predictions")
 
 
-def _write_numbers(
-    audit: Robustness,
-    examples: Examples,
-    figures: Figures,
-    arrays: Mapping[str, np.ndarray],
-    out: Path,
-) -> None:
-    """Figures, tables and arrays."""
-    write_json(figures, out / "robustness.json")
+def _write_tables(audit: Robustness, examples: Examples, figures: Figures, out: Path) -> None:
     every, placed = bool(audit.every), examples.intervals is not None
     tables_of = {
         "robustness.csv": tables.strategy_rows(figures),
@@ -146,10 +138,6 @@ def _write_numbers(
         _write_or_remove(out / name, rows, lambda path, rows, row: write_rows(path, rows, [*row]))
     lines = tables.bed_lines(audit, examples) if every and placed else ()
     _write_or_remove(out / "certificates.bed", lines, _write_lines)
-    with replacing(out / "shifts.npz") as path:
-        np.savez_compressed(path, **arrays, id=np.array(figures["id"]))
-    if audit.task.scores_apart:
-        _write_predictions(audit, out / "predictions", figures["id"])
 
 
 def _write_report(
@@ -204,10 +192,9 @@ def _write_lines(path: Path, lines: Iterable[str], _: str) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def _write_predictions(audit: Robustness, folder: Path, identity: str) -> None:
+def _write_predictions(audit: Robustness, folder: Path) -> None:
     """What ``compare`` needs of several labels or outputs: files they were made in, or copies."""
     folder.mkdir()
-    (folder / "id.txt").write_text(identity)
     kept = {f"predictions_{name}": columns["scores"] for name, columns in audit.chosen.items()}
     for name, values in (kept | _over_starts(audit)).items():
         path = folder / f"{name}.npy"
@@ -272,16 +259,8 @@ def write_side_by_side(
 
 def write_json(figures: Figures, path: Path) -> None:
     """Writes figures as JSON; what is no number becomes null."""
-
-    def plain(value: Any) -> Any:  # JSON has no NaN
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
     with replacing(path) as file:
-        file.write_text(json.dumps(plain(figures), indent=1, allow_nan=False) + "\n")
+        file.write_text(json.dumps(plain_figures(figures), indent=1, allow_nan=False) + "\n")
 
 
 def _arrays(audit: Robustness, examples: Examples) -> dict[str, Any]:
