@@ -146,6 +146,11 @@ def test_columns_of_a_bed_are_told_apart_by_their_number(tmp_path):
         ),
         ("a.narrowPeak", "chr1\t7\t9\ta\t0\t.\t1\t1\t1\t0\n", [7],
          "narrowPeak, summits from column 10"),
+        ("a.narrowPeak", "chr1\t7\t9\ta\t0\t.\t1\t1\t1\t1 \n", [8],
+         "narrowPeak, summits from column 10"),
+        ("a_sort_peaks.narrowPeak.bed", "chr1\t0\t50\ta\t0\t+\t3\t4\t5\t6\n", [6],
+         "narrowPeak, summits from column 10"),  # Cistrome's name
+        ("a.narrowPeak.bed", "chr1\t0\t50\n", [None], None),
         ("snps.bed", MACS_SUMMITS, [None] * 2, None),
         ("a_summits.bed", "chr1\t5\t7\n", [None], None),
         ("a.broadPeak", BROAD, [None], None),
@@ -293,12 +298,19 @@ COUNTS = "name it .narrowPeak if column 10 is the summit, else keep the columns 
         ("a.bed", "##gff-version 3\n", "line 1: a GFF"),
         ("a.bed", "##fileformat=VCFv4.2\n1\t925952\t1019397\tG\tA\t.\t.\t.\n", "line 1: a VCF"),
         ("a.bed", "chr1\t925952\trs1\tG\tA\t.\t.\t.\n", "line 1: a VCF"),
+        ("a.bed", "#bin\tchrom\tchromStart\tchromEnd\n585\tchr1\t0\t5\n", "UCSC's .* cut -f2-"),
+        ("a.bed", '"chr1"\t0\t5\n', "line 1: quotes around words: want none"),
+        ("a.bed", '"1"\t"chr1"\t0\t5\n', "line 1: quotes .* row.names = FALSE"),
         ("a.bed", "@SQ\tSN:chr1\tLN:100\n", "line 1: a SAM"),
         ("a.bed", "r1\t0\tchr1\t11\t60\t5M\t*\t0\t0\tACGTA\tIIIII\n", "line 1: a SAM"),
         ("a.bed", "fixedStep chrom=chr3 start=400601 step=100\n11\n", "line 1: a WIG"),
         # strands
         ("a.bed", "chr1\t0\t5\ta\t0\t+\nchr1\t0\t5\ta\t0\t1\n", "line 2: column 6 is '1'"),
         ("a.bed", "chr1\t0\t5\t-\nchr1\t0\t5\t+\n", "line 1: a strand in column 4"),
+        ("a.bed", "chr1\t0\t5\t.\nchr1\t0\t5\t+\n", "line 1: a strand in column 4"),
+        ("a.bed", "chr1\t0\t5\ta\t*\nchr1\t0\t5\tb\t-\n", "line 1: a strand in column 5"),
+        # bedtools merge -c 4,6 -o collapse,distinct
+        ("a.bed", "chr1\t0\t5\ta\t+\nchr1\t7\t9\tb,c\t+,-\n", "line 1: a strand in column 5"),
         (
             "a.bed",  # printed in https://github.com/nboley/idr/issues/9
             "chr1\t84274822\t84276079\t.\t130.52803\t84274772\t84275909\t.\t108.03337"
@@ -325,6 +337,11 @@ COUNTS = "name it .narrowPeak if column 10 is the summit, else keep the columns 
         ("a.bed", MACS.replace("13.0466", "-3.0466"), f"line 1: column 7, 8 or 9 is.*{COUNTS}"),
         ("a.bed", "chr1\t0\t50\ta\t0\t+\t3\t4\t5\t6\n", f"line 1: columns 7 to 10 could.*{COUNTS}"),
         ("a.bed", "chr1\t0\t50\ta\t0\t+\t3.5\t4\t5\t2\n", f"line 1: column 10 could be.*{COUNTS}"),
+        (  # bedtools nuc of a BED6: shares of AT and GC, counts of A and C
+            "a.bed",
+            "chr1\t0\t20\ta\t0\t+\t0.450000\t0.550000\t5\t6\t5\t4\t0\t0\t20\n",
+            f"line 1: columns 7 and 8 could be shares of bases.*{COUNTS}",
+        ),
         ("a.bed", "# none\n", "a.bed: no intervals in it"),
     ],
 )  # fmt: skip
