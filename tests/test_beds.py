@@ -524,3 +524,12 @@ def test_endings_of_arrays(tmp_path, name):
 def test_a_txt_alone_is_unknown(tmp_path):
     with pytest.raises(InputError, match="do not know this kind of file"):
         data.load(write(tmp_path / "a.txt", "chr1 3 9"))
+
+
+def test_a_bed_of_another_name(genome, tmp_path):
+    other = write(tmp_path / "a.bb", "chr1\t3\t9\n")
+    message = (
+        f"^{other},{genome}: length is for BED files \\(.bed, .narrowPeak and the like\\) with"
+    )
+    with pytest.raises(InputError, match=message):
+        data.load((other, genome), length=5)
