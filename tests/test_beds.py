@@ -337,6 +337,11 @@ COUNTS = "name it .narrowPeak if column 10 is the summit, else keep the columns 
         ("a.bed", MACS.replace("13.0466", "-3.0466"), f"line 1: column 7, 8 or 9 is.*{COUNTS}"),
         ("a.bed", "chr1\t0\t50\ta\t0\t+\t3\t4\t5\t6\n", f"line 1: columns 7 to 10 could.*{COUNTS}"),
         ("a.bed", "chr1\t0\t50\ta\t0\t+\t3.5\t4\t5\t2\n", f"line 1: column 10 could be.*{COUNTS}"),
+        (  # bedtools multicov of a broadPeak: on average 1/8 of the interval
+            "a.bed",
+            "chr1\t0\t800\ta\t0\t.\t3.5\t4\t5\t200\n" + "chr1\t900\t1700\tb\t0\t.\t3.5\t4\t5\t0\n",
+            f"line 1: column 10 could be a count.*{COUNTS}",
+        ),
         (  # bedtools nuc of a BED6: shares of AT and GC, counts of A and C
             "a.bed",
             "chr1\t0\t20\ta\t0\t+\t0.450000\t0.550000\t5\t6\t5\t4\t0\t0\t20\n",

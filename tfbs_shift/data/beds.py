@@ -331,8 +331,8 @@ def _could_be_other(numbers: Sequence[Sequence[float]], lengths: Sequence[int]) 
 
     Counts (of ``bedtools multicov``) are whole and not negative, the shares of AT and GC before
     the counts of bases (of ``bedtools nuc``) are 0 to 1. Signals and P values are neither; but
-    behind those of a broadPeak there may be a count (``bedtools intersect -c``), which is small,
-    where summits are spread over their intervals.
+    behind those of a broadPeak there may be a count (of ``bedtools intersect -c`` or
+    ``multicov``), which has nothing to do with the interval, where summits lie about its middle.
     """
     scores = [value for column in numbers[:3] for value in column]
     if min(scores) < -1:
@@ -342,7 +342,7 @@ def _could_be_other(numbers: Sequence[Sequence[float]], lengths: Sequence[int]) 
     if all(0 <= value <= 1 for column in numbers[:2] for value in column):
         return "columns 7 and 8 could be shares of bases"
     places = [at / n for at, n in zip(numbers[3], lengths, strict=True) if at >= 0]
-    if places and sum(places) / len(places) < 0.05:
+    if places and abs(sum(places) / len(places) - 0.5) > 0.25 + 0.2 / len(places):
         return "column 10 could be a count"
     return ""
 
