@@ -138,6 +138,12 @@ def test_columns_of_a_bed_are_told_apart_by_their_number(tmp_path):
             [3, None],
             "narrowPeak, summits from column 10, 1 of 2 rows have none",
         ),
+        (  # ENCODE's of eCLIP: fold changes below 1, and no summits
+            "a.bed.gz",
+            "chr1\t0\t50\tRBFOX2_K562_rep01\t200\t-\t-2.18\t0.4\t-1\t-1\n",
+            [None],
+            "narrowPeak, summits from column 10, 1 of 1 rows have none",
+        ),
         (  # IDR's of 12 columns are no blocks
             "a.bed",
             "chr1\t0\t20\ta\t0\t.\t-1\t2.5\t-1\t1\t1.5\t2.5\n",

@@ -332,6 +332,9 @@ def _could_be_other(numbers: Sequence[Sequence[float]], lengths: Sequence[int]) 
     behind those of a broadPeak there may be a count (of ``bedtools intersect -c`` or
     ``multicov``), which has nothing to do with the interval, where summits lie about its middle.
     """
+    places = [at / n for at, n in zip(numbers[3], lengths, strict=True) if at >= 0]
+    if not places:  # no summit that could be wrong
+        return ""
     scores = [value for column in numbers[:3] for value in column]
     if min(scores) < -1:
         return "column 7, 8 or 9 is below -1"
@@ -339,8 +342,7 @@ def _could_be_other(numbers: Sequence[Sequence[float]], lengths: Sequence[int]) 
         return "columns 7 to 10 could be counts"
     if all(0 <= value <= 1 for column in numbers[:2] for value in column):
         return "columns 7 and 8 could be shares of bases"
-    places = [at / n for at, n in zip(numbers[3], lengths, strict=True) if at >= 0]
-    if places and abs(sum(places) / len(places) - 0.5) > 0.25 + 0.2 / len(places):
+    if abs(sum(places) / len(places) - 0.5) > 0.25 + 0.2 / len(places):
         return "column 10 could be a count"
     return ""
 
