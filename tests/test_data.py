@@ -335,7 +335,13 @@ def test_papers_validation_split(tmp_path):
         ("a.csv", "id,sequence,label\nx,ACG,1\nx,ACG,1\n", "line 3: the name 'x' stands on line 2"),
         ("a.fa", ">c\nACG\n>c\nACG\n", "line 3: the name 'c' stands on line 1"),
         ("a.fa", "", "no sequences"),
-        ("a.docx", "x", "do not know this kind of file"),
+        (
+            "a.fa",
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "Git LFS's pointer, not the file itself: git lfs pull",
+        ),
+        ("a.fa", "chr1\t0\t5\n", r"line 1: want a FASTA header .* \(a BED\? such a file is named"),
+        ("a.docx", "x", r"do not know this kind of file .* name \(.fa, .fasta, .data, .csv, .tsv"),
     ],
 )
 def test_mistakes_in_a_file(tmp_path, name, text, message):

@@ -190,11 +190,12 @@ def test_any_fasta_is_read_with_its_index(tmp_path_factory, records, width, endi
         ("g.fa", b">a\nAC\n>a\nAC\n", "Duplicate key"),
         ("g.fa", b"ACGT\n", "Unexpected text before the first"),
         ("g.fa", b"", "not a FASTA that can be indexed"),
-        ("g.fa", b"\x1f\x8b\x08\x00\xff\xfe", "not a FASTA that can be indexed"),
+        ("g.fa", b"\x1f\x8b\x08\x00\xff\xfe", "compressed, but not named so: gunzip it, or bgzip"),
         ("g.fa.gz", b">a\nACGT\n", "compressed, but not by bgzip"),
         ("g.fa.zip", b">a\nACGT\n", "compressed, but not by bgzip"),
         ("g.fa.gz", "cut", "not a FASTA that can be indexed|cannot be read"),
-        ("g.2bit", b"\x1aA'C" + bytes(12), "not a FASTA that can be indexed"),
+        ("g.2bit", b"\x1aA'C" + bytes(12), "2bit, and no FASTA: twoBitToFa makes one"),
+        ("g.2bit", b"C'A\x1a" + bytes(12), "2bit, and no FASTA: twoBitToFa makes one"),
     ],
 )
 def test_what_cannot_be_indexed(name, content, message, tmp_path):
@@ -339,6 +340,13 @@ def test_an_interval_that_is_not_in_its_chromosome(interval, message, length, tm
     (tmp_path / "a.bed").write_text(f"chr2 69 77\n{interval}\n")
     with pytest.raises(InputError, match=message):
         data.load((tmp_path / "a.bed", genome), length=length, flank=3)
+
+
+def test_one_file_is_not_bound_and_unbound(tmp_path):
+    genome = write(tmp_path / "g.fa", GENOME)
+    (tmp_path / "a.bed").write_text("chr2 0 8\n")
+    with pytest.raises(InputError, match=r"a\.bed: is it bound or unbound\? want two files"):
+        data.load((tmp_path / "a.bed", tmp_path / "a.bed", genome))
 
 
 def test_windows_may_stick_out_and_are_padded(tmp_path):

@@ -30,6 +30,9 @@ from tfbs_shift.errors import InputError
         ("chr1:1,000,006-1,000,015", (None, "chr1", 1_000_006, 1_000_015, "+")),
         ("HLA-A*01:01:01:01:6-15", (None, "HLA-A*01:01:01:01", 6, 15, "+")),
         ("NC_000001.11:6-15 Homo sapiens chromosome 1", (None, "NC_000001.11", 6, 15, "+")),
+        ("chr1:6-15\tp53", (None, "chr1", 6, 15, "+")),
+        # NCBI, of the reverse strand
+        ("NC_000001.11:c15-6 Homo sapiens chromosome 1", (None, "NC_000001.11", 6, 15, "-")),
         # GRanges
         ("chr1:6-15:-", (None, "chr1", 6, 15, "-")),
         ("chr1:6-15:*", (None, "chr1", 6, 15, "+")),

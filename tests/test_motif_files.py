@@ -63,6 +63,9 @@ OF_COUNTS = {
     "transfac, rsat's": joined("AC  Arnt", "XX", "P0  A  G  C  T", *(
         f"{i + 1} {a} {g} {c} {t}" for i, (a, c, g, t) in enumerate(COUNTS)
     )),
+    "transfac, swissregulon's": joined(
+        "//", "NA Arnt", "PO\tA\tC\tG\tT\tcons\tinf", *(f"{row} N 1.5" for row in NUMBERED), "//"
+    ),
 }  # fmt: skip
 
 OF_SHARES = {
@@ -296,6 +299,8 @@ def test_the_format_may_be_named(tmp_path):
         (MEME + 2 * (MATRIX + joined(*PROBABILITIES)), "line 15: a second matrix of one motif"),
         ("P0 A C G U\n01 1 0 0 0\n", "line 1: RNA"),
         ("P0 A C G\n01 1 0 0\n", "line 1: 'P0 A C G': want P0 A C G T"),
+        ("P0 A C G T cons inf\n01 1 0 0 0 A\n", "line 2: .* 4 numbers, and what 'P0 A C G T cons"),
+        ("\nPos A C G T\n", "line 2: no rows of numbers below this line"),  # CIS-BP has such
         ("P0 A C G T\nXX\n", "line 1: no rows of numbers below this line"),
         ("P0 A C G T\n01 1 0 0\n", "line 2: '01 1 0 0': want a position and 4 numbers"),
         ("P0 A C G T\n01 1 0 0 0 N\nx 1 0 0 0\n", "line 3: 'x 1 0 0 0': want a row of numbers"),

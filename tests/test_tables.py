@@ -272,3 +272,15 @@ def test_flags_of_true_and_false_beside_numbers_are_no_labels(tmp_path):
     examples = load(tmp_path, "sequence,held_out,value\nACGT,TRUE,0.5\nTTTT,FALSE,2\n")
     assert examples.y.tolist() == [[0.5], [2]]
     assert examples.notes == ("a.csv: labels from column 'value'",)
+
+
+@pytest.mark.parametrize(
+    "column", ["Unnamed: 0", "index", "Chr", "chrom", "chromosome", "start", "end", "length"]
+)
+def test_an_index_and_places_are_no_labels(tmp_path, column):
+    alone = load(tmp_path, f"{column},sequence\n1,ACGT\n2,TTTT\n")
+    assert alone.labels is None
+    beside = load(tmp_path, f"{column},sequence,value\n1,ACGT,0.5\n2,TTTT,2\n")
+    assert beside.y.tolist() == [[0.5], [2]]
+    named = data.load(tmp_path / "a.csv", label_column=f"{column},value")
+    assert named.y.tolist() == [[1, 0.5], [2, 2]]

@@ -28,6 +28,11 @@ _MOST_BETWEEN = 2**16
 """Bytes between two sequences of a FASTA, at most."""
 _HEADER = re.compile(rb"\s*(?:;[^\n]*\n\s*)*>\s*(\S+)(?:[^\S\n][^\n]*)?\n")
 
+_ZIPPED = (".gz", ".bgz")
+"""Names of what pyfaidx takes for compressed."""
+_GZIP = b"\x1f\x8b"
+_TWO_BIT = (b"\x1a\x41\x27\x43", b"\x43\x27\x41\x1a")  # of either byte order
+
 _HG19_CHR1, _HG19_CHRM = 249_250_621, 16_571
 
 
@@ -121,8 +126,9 @@ class Genome:
 
 def _indexed(path: Path) -> pyfaidx.Faidx:
     """The FASTA with an index that fits it."""
+    _check_start(path)
     indices = [Path(f"{path}.fai")]
-    if path.suffix.lower() in (".gz", ".bgz"):
+    if path.suffix.lower() in _ZIPPED:
         indices.append(Path(f"{path}.gzi"))
     if all(index.is_file() for index in indices):
         with contextlib.suppress(Exception), warnings.catch_warnings():
@@ -146,6 +152,19 @@ def _indexed(path: Path) -> pyfaidx.Faidx:
         ) from error
     except Exception as error:  # pyfaidx passes on whatever reading ends in
         raise InputError(f"{path}: not a FASTA that can be indexed: {_reason(error)}") from error
+
+
+def _check_start(path: Path) -> None:
+    """Refuses what begins as a file of another format."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {_reason(error)}") from error
+    if start in _TWO_BIT:
+        raise InputError(f"{path}: 2bit, and no FASTA: twoBitToFa makes one of it")
+    if start.startswith(_GZIP) and path.suffix.lower() not in _ZIPPED:
+        raise InputError(f"{path}: compressed, but not named so: gunzip it, or bgzip it to a .gz")
 
 
 def _made(path: Path, indices: list[Path], folder: Path | None) -> pyfaidx.Faidx:
@@ -231,6 +250,8 @@ def read_windows(
     """
     if flank < 0 or (length is not None and length < 1):
         raise InputError(f"length {length}, flank {flank}: want 1 bp or more, and 0 or more")
+    if len(set(beds)) < len(beds):
+        raise InputError(f"{beds[0]}: is it bound or unbound? want two files")
     said = len(beds) > 1, label_column is not None, bound
     if sum(said) > 1:
         raise InputError(

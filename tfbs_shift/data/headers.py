@@ -33,6 +33,8 @@ _FORMS = [
         # Galaxy: hg19_chr1_5_15_-, which MEME reads, too; a name may follow
         r"[A-Za-z]+[\d.]+_(?P<chrom>\w+?)_(?P<start>\d+)_(?P<end>\d+)_(?P<strand>[-+])"
         r"(?: (?P<name>\S+))?",
+        # NCBI, of the reverse strand (else as samtools): NC_000001.11:c15-6
+        r"(?P<chrom>[\w.]+):(?P<turned>c)(?P<end>\d+)-(?P<start>\d+)",
     )
 ]
 
@@ -79,12 +81,12 @@ def parsed(header: str) -> Header | None:
     Header(name='peak 7', chrom='chr1', start=5, end=15, strand='-')
     >>> parsed("gene of chr1:5-15")
     """
-    for text in dict.fromkeys((header, header.partition(" ")[0])):
+    for text in dict.fromkeys((header, *header.split(maxsplit=1)[:1])):
         for form in _FORMS:
             if match := form.fullmatch(text):
                 found = match.groupdict()
                 marks = [found.get(each) for each in ("strand", "granges", "turned")]
-                strand = "-" if any(mark in ("-", "-1", "/rc") for mark in marks) else "+"
+                strand = "-" if any(mark in ("-", "-1", "/rc", "c") for mark in marks) else "+"
                 start, end = (int(found[each].replace(",", "")) for each in ("start", "end"))
                 return Header(found.get("name"), found["chrom"], start, end, strand)
     return None

@@ -27,8 +27,8 @@ _READERS = (
 )
 _OPTIONS = {
     "labels": "DeepSEA's files",
-    "length": "BED files with a genome",
-    "flank": "BED files with a genome",
+    "length": "BED files (.bed, .narrowPeak and the like) with a genome",
+    "flank": "BED files (.bed, .narrowPeak and the like) with a genome",
     "sequence_column": "tables (CSV, TSV)",
     "label_column": "tables (CSV, TSV) and one BED file with a genome",
     "bound": "what has no labels (one FASTA, one BED file with a genome, a CSV or TSV)",
@@ -127,7 +127,9 @@ def _read(read: Callable[..., Examples], path: Any, **options: Any) -> Examples:
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in inspect.signature(read).parameters:
-            raise InputError(f"{path}: {name} is for {_OPTIONS[name]} only")
+            paths = [path] if isinstance(path, str | Path) else path
+            files = ",".join(map(str, paths))
+            raise InputError(f"{files}: {name} is for {_OPTIONS[name]} only")
     return read(**given)
 
 
@@ -156,7 +158,11 @@ def _file(path: Path) -> dict[str, Callable[..., Examples]]:
     for kinds, read in _READERS:
         if suffix in kinds:
             return _one_file(partial(read, path))
-    raise InputError(f"{path}: do not know this kind of file; want {_FORMS}")
+    endings = ", ".join((*_FASTA[:2], *(ending for kinds, _ in _READERS for ending in kinds)))
+    raise InputError(
+        f"{path}: do not know this kind of file by the end of its name ({endings}, .npz); want "
+        f"{_FORMS}"
+    )
 
 
 def _folder(path: Path) -> dict[str, Callable[..., Examples]]:

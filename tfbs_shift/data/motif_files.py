@@ -265,7 +265,10 @@ def _plain(path: Path, lines: Lines, by_rows: bool | None) -> list[_Matrix]:
                 raise InputError(f"{path}: line {line}: {short(text)!r}: want numbers")
             if block.rows:
                 blocks.append(_Block(line))
-            blocks[-1].name(text, _order(path, line, words))
+            order = _order(path, line, words)
+            if order:
+                blocks[-1].line = line
+            blocks[-1].name(text, order)
     return [_of_block(path, block, by_rows) for block in blocks if _is_matrix(path, block)]
 
 
@@ -415,18 +418,22 @@ def _of_transfac(path: Path, lines: Lines) -> _Matrix | None:
     if not heads:
         return None
     line, head = lines[heads[-1]]
-    order = _order(path, line, head.split())
+    columns = len(head.split())
+    order = _order(path, line, head.split()[:5])
     if order is None or len(heads) > 1:
         wanted = "one matrix a record, // between them" if order else "P0 A C G T"
         raise InputError(f"{path}: line {line}: {short(head)!r}: want {wanted}")
     rows = []
     for row, text in _rows(path, lines[heads[0] + 1 :], r"[A-Z][A-Z0-9]\b"):
         words = text.split()
-        if words[-1].isalpha():  # the consensus
+        if columns == 5 and words[-1].isalpha():  # the consensus
             words.pop()
-        if len(words) != 5:
-            raise InputError(f"{path}: line {row}: {short(text)!r}: want a position and 4 numbers")
-        rows.append(_numbers(path, row, words[1:]))
+        if len(words) != columns:
+            more = f", and what {short(head)!r} has more" if columns > 5 else ""
+            raise InputError(
+                f"{path}: line {row}: {short(text)!r}: want a position and 4 numbers{more}"
+            )
+        rows.append(_numbers(path, row, words[1:5]))
     if not rows:
         raise InputError(f"{path}: line {line}: no rows of numbers below this line")
     says = dict(text.split(maxsplit=1) for _, text in lines if re.match(r"(AC|ID|NA)\s+\S", text))

@@ -35,6 +35,8 @@ _MISSING = ("", "na", "nan", "n/a", "null", "none")
 _MARK = "\ufeff"
 """The byte order mark, which spreadsheets and editors write first."""
 
+_POINTER = b"version https://git-lfs.github.com/"
+
 
 def text_lines(path: Path) -> Iterable[tuple[int, str]]:
     """(number from 1, line) of a text file, plain or gzipped whatever its name says.
@@ -42,16 +44,19 @@ def text_lines(path: Path) -> Iterable[tuple[int, str]]:
     UTF-8, or UTF-16 with its byte order mark; such a mark is never part of a line.
 
     Raises:
-        InputError: another encoding (with what to do), or a damaged gzip file.
+        InputError: another encoding (with what to do), a damaged gzip file, or a mere pointer.
     """
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         opened = gzip.open if zipped else open
         with opened(path, "rb") as file:
-            start = file.read(2)
+            start = file.read(len(_POINTER))
             file.seek(0)
-            encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+            if start == _POINTER:
+                raise InputError(f"{path}: Git LFS's pointer, not the file itself: git lfs pull")
+            utf_16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            encoding = "utf-16" if utf_16 else "utf-8"
             for number, line in enumerate(io.TextIOWrapper(file, encoding), start=1):
                 if "\0" in line:
                     raise InputError(

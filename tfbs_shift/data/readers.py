@@ -173,7 +173,13 @@ def _fasta(path: Path) -> Iterator[tuple[int, str, str]]:
             if not header:
                 raise InputError(f"{path}: line {number}: a header without a name")
         elif line and not at:
-            raise InputError(f"{path}: line {number}: want a FASTA header '>name' before sequence")
+            words = line.split()
+            hint = ""
+            if len(words) > 2 and words[1].isdecimal() and words[2].isdecimal():
+                hint = " (a BED? such a file is named .bed, .narrowPeak or the like)"
+            raise InputError(
+                f"{path}: line {number}: want a FASTA header '>name' before sequence{hint}"
+            )
         else:
             parts.append(line)
     if at:

@@ -28,6 +28,8 @@ from tfbs_shift.errors import InputError
 _SEQUENCE = ("sequence", "seq", "sequences", "dna")
 _LABEL = ("label", "labels", "target", "y")
 _NAME = ("name", "id", "seq_id", "sequence_id")
+_NO_LABEL = re.compile(r"(unnamed: \d+|index|chr|chrom|chromosome|start|end|length)", re.IGNORECASE)
+"""Numbers that are no labels unless they are named: pandas's index, places, sizes."""
 _DNA = re.compile(r"[ACGTN]{8,}", re.IGNORECASE)
 _LOOKED_AT = 100
 """Rows that are looked at to find columns."""
@@ -64,7 +66,8 @@ def read_csv(
         sequence_column: its name; None: sequence, else seq, sequences or dna, else the only column
             that begins with a DNA word of 8 letters or more.
         label_column: a name, several behind commas or as a sequence, or "" for no labels; None:
-            label, else labels, target or y, else the only other column of numbers, if there is one.
+            label, else labels, target or y, else the only other column of numbers, if there is one
+            (an index, chromosome, start, end or length is none).
         bound: without labels, all are class 1 of two.
 
     Returns:
@@ -161,7 +164,8 @@ def _columns(
         if len(set(labels)) < len(labels):
             raise InputError(f"{place}: label_column {label_column!r}: the same column twice")
     else:
-        taken = {sequence, *names, *(k for k, name in enumerate(header) if not name)}
+        nameless = (k for k, name in enumerate(header) if not name or _NO_LABEL.fullmatch(name))
+        taken = {sequence, *names, *nameless}
         labels = _found_labels(header, rows, taken)
         if len(labels) > 1:
             raise InputError(_which(place, header, labels, "labels", "label_column"))
