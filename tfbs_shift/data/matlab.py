@@ -279,7 +279,7 @@ class _Element:
         """Compressed bytes that wait to be inflated."""
         if self.inflater.unconsumed_tail:
             return self.inflater.unconsumed_tail
-        packed = self.file.read(min(2**20, self.packed))
+        packed = self.file.read(min(2**16, self.packed))
         self.packed -= len(packed)
         return packed
 
