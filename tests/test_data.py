@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import zipfile
@@ -479,6 +480,27 @@ def test_headers_of_an_npz_claim_what_is_stored(members, options, message, tmp_p
     assert "a.npz" in str(error.value)
 
 
+def directory_entry(content, number):
+    """Where the directory of a zip file speaks of member ``number``."""
+    return [found.start() for found in re.finditer(b"PK\x01\x02", content)][number]
+
+
+def test_a_directory_of_an_npz_claims_what_is_stored(tmp_path):
+    path = tmp_path / "a.npz"
+    head, body = npy((2**31,), b""), bytes(1000)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for i in range(4):
+            file.writestr(f"arr_{i}.npy", head + body)
+        packed = file.infolist()[2].compress_size
+    whole = bytearray(path.read_bytes())
+    place = directory_entry(whole, 2) + 24
+    whole[place : place + 4] = (2**31 + len(head)).to_bytes(4, "little")
+    path.write_bytes(whole)
+    message = f"takes {2**31 + len(head)} bytes, but at most {1032 * packed} are stored"
+    with pytest.raises(InputError, match=message):
+        data.load(path)
+
+
 def test_zip_files_that_are_no_npz(tmp_path):
     path = tmp_path / "a.npz"
     _, x, y = arrays(8)
@@ -488,9 +510,7 @@ def test_zip_files_that_are_no_npz(tmp_path):
         data.load(path)
     np.savez(path, x, y, x, y)
     whole = path.read_bytes()
-    place = whole.index(
-        b"PK\x01\x02", whole.index(b"PK\x01\x02", whole.index(b"PK\x01\x02") + 1) + 1
-    )
+    place = directory_entry(whole, 2)
     for at, value, message in ((8, 1, "encrypted"), (10, 99, "compress")):
         changed = bytearray(whole)
         changed[place + at] = value  # the flags and the method of arr_2

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_logicals_of_v73_are_bytes_with_a_name(rng, tmp_path):
     x = one_hot_agct(codes).transpose(1, 2, 0)
     write_typed(path, x, y.T, testxdata="logical", testdata="logical")
     assert same(path, codes, y)
+
+
+def test_doubles_are_read_block_by_block(tmp_path):
+    """4 MB of codes from 16 times as much."""
+    codes = np.tile(np.arange(5, dtype=np.uint8), (20_000, 40))
+    y = np.eye(2)[np.arange(20_000) % 2]
+    path = tmp_path / "test.mat"
+    write_typed(path, one_hot_agct(codes).transpose(1, 2, 0).astype(float), y.T)
+    read = data.load(path)
+    tracemalloc.start()
+    found = read.codes[:]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(found, codes)
+    # one-hot bytes, four to a base; their codes, twice; one block of doubles
+    assert peak < (4 + 2 + 1.2) * codes.size + 1024 * 200 * 4 * 8
 
 
 @pytest.mark.parametrize("compressed", [True, False])

@@ -6,8 +6,9 @@ have the same order. Channels A, G, C, T; an unknown base is all zeros. The seco
 is the reverse complement of the first, with the same labels.
 
 Cost of a block of n HDF5 rows: 4 L n bytes read, then about ten passes over L n bytes to make codes
-of them. A compressed MAT v5 file is one stream: it is inflated once, into codes (L N bytes, at most
-512 MB since such a file holds no array above 2 GB).
+of them; of doubles eight times as much is read, and compared with 0 and 1. A compressed MAT v5 file
+is one stream: it is inflated once, into codes (L N bytes, at most 512 MB since such a file holds no
+array above 2 GB).
 """
 
 from __future__ import annotations
