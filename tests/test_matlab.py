@@ -176,6 +176,25 @@ def test_files_that_matlab_wrote():
     assert compared >= 15
 
 
+@pytest.mark.parametrize("version", ["earliest", "v108", "v110", "latest"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {}, {"chunks": (43, 4, 60)}, {"chunks": (20, 4, 16)}, {"chunks": (64, 4, 64), "maxshape": (None, 4, None)},
+        {"chunks": (20, 4, 16), "compression": "lzf", "shuffle": True, "fletcher32": True},
+        {"chunks": (20, 4, 16), "maxshape": (43, 4, None)},
+        {"chunks": (20, 4, 16), "maxshape": (None, 4, 60)},
+        {"chunks": (20, 4, 16), "maxshape": (None, 4, None), "compression": "gzip"},
+    ],
+)  # fmt: skip
+def test_v73_of_any_version_of_hdf5(version, layout, rng, tmp_path):
+    codes, y = random_set(rng, 60)
+    with h5py.File(tmp_path / "test.mat", "w", libver=version, userblock_size=512) as file:
+        file.create_dataset("testxdata", data=one_hot_agct(codes).transpose(1, 2, 0), **layout)
+        file["testdata"] = y.T
+    assert same(tmp_path / "test.mat", codes, y)
+
+
 # ---- other variables ----
 
 
@@ -452,19 +471,27 @@ def test_v73_that_was_not_written_to_its_end(outside):
             assert same(copy, codes, y)
 
 
-def test_chunks_that_lie_in_each_other(rng, tmp_path):
-    """A chunk whose address is that of the next would be read as the next."""
+def test_chunks_in_the_place_of_others(rng, tmp_path):
+    """In the file, so that one is read twice; in the array, so that one is not found: zeros."""
     codes, y = random_set(rng, 16)
     path = tmp_path / "test.mat"
-    write_hdf5(path, codes, y, name="test", chunks=(43, 4, 4))
-    with h5py.File(path) as file:
-        first, second = (file["testxdata"].id.get_chunk_info(i).byte_offset for i in (0, 1))
+    with h5py.File(path, "w") as file:
+        x = one_hot_agct(codes).transpose(1, 2, 0)
+        bases = file.create_dataset("testxdata", data=x, chunks=(43, 4, 4))
+        file["testdata"] = y.T
+        first, second = (bases.id.get_chunk_info(i).byte_offset for i in (0, 1))
+    assert same(path, codes, y)
     whole = path.read_bytes()
-    # addresses count from behind the user block
-    one, two = (struct.pack("<Q", address - 512) for address in (first, second))
-    assert whole.count(one) == whole.count(two) == 1
-    path.write_bytes(whole.replace(one, two))
-    refused(path, "testxdata: damaged: chunks where none can be")
+    size = 43 * 4 * 4
+    for number, (one, two) in enumerate((
+        (struct.pack("<Q", first), struct.pack("<Q", second)),
+        (struct.pack("<2I3Q", size, 0, 0, 0, 4), struct.pack("<2I3Q", size, 0, 0, 0, 8)),
+        (struct.pack("<2I3Q", size, 0, 0, 0, 4), struct.pack("<2I3Q", size, 0, 0, 4, 4)),
+    )):  # fmt: skip
+        assert whole.count(one) == 1
+        damaged = tmp_path / f"{number}.mat"
+        damaged.write_bytes(whole.replace(one, two))
+        refused(damaged, "testxdata: damaged: chunks where none can be")
 
 
 def test_v5_claims_are_compared_with_what_is_stored(rng, tmp_path):
