@@ -1,7 +1,10 @@
 import gzip
 import hashlib
+import io
+import re
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -397,6 +400,133 @@ def test_mistakes_in_an_npz(tmp_path):
     np.savez_compressed(path, x, y, x, y)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match=r"a\.npz: not a whole \.npz"):
+        data.load(path)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", "<i4", ">i4", "u8", "f2", "<f4", ">f8"])
+def test_numbers_of_any_type_in_an_npz(dtype, order, tmp_path):
+    codes, x, y = arrays(20)
+    stored = [np.asarray(values, dtype, order=order) for values in (x, y)]
+    for write in (np.savez, np.savez_compressed):
+        write(tmp_path / "a.npz", *stored, *stored)
+        for split, count in (("test", 20), ("train", 18)):
+            examples = data.load(tmp_path / "a.npz", split)
+            assert len(examples) == count
+        assert np.array_equal(data.load(tmp_path / "a.npz").codes, codes)
+        assert np.array_equal(data.load(tmp_path / "a.npz").y, y)
+
+
+def test_types_of_an_npz_that_are_no_numbers(tmp_path):
+    path = tmp_path / "a.npz"
+    _, x, y = arrays(8)
+    fields = np.zeros((8, 2), [("a", "f8"), ("b", "f8")])
+    bad_x = x.astype("i1")
+    bad_x[0, 0, 0] = [-1, 1, 1, 0]
+    for stored, message in (
+        ((x.astype(complex), y), "arr_2: one-hot sequences must hold numbers, not complex128"),
+        ((x.astype("S1"), y), r"arr_2: one-hot sequences must hold numbers, not \|S1"),
+        ((x.astype(object), y), "arr_2: Python objects; want a plain array"),
+        ((bad_x, y), "arr_2: one-hot sequences must hold a single 1"),
+        ((128 * (x + x[..., ::-1]).astype("u1"), y), "arr_2: one-hot sequences must hold a single"),
+        ((x, y.astype(complex)), "arr_3: labels must be finite numbers"),
+        ((x, y.astype("m8[s]")), "arr_3: labels must be finite numbers"),
+        ((x, fields), "arr_3: labels must be finite numbers"),
+        ((x, np.full((8, 2), np.inf)), "arr_3: labels must be finite numbers"),
+        ((x, y.astype(object)), "arr_3: Python objects; want a plain array"),
+        ((x, y[:, :0]), r"arr_3 \(8, 0\)"),
+        ((x, y[0]), r"arr_3 \(2,\)"),
+        ((np.float64(1), y), r"arr_2 \(\)"),
+    ):
+        np.savez(path, x, y, *stored)
+        with pytest.raises(InputError, match=rf"a\.npz: .*{message}"):
+            data.load(path)
+    np.savez(path, x, y, x, 1000 * y.astype("u2"))  # numbers, not classes
+    assert data.load(path).y.max() == 1000
+
+
+def npy(shape, body, **changes):
+    """The bytes of an .npy file with a header of one's own."""
+    entry = {"descr": "|u1", "fortran_order": False, "shape": shape, **changes}
+    array = io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, entry)
+    return array.getvalue() + body
+
+
+@pytest.mark.parametrize(
+    ("members", "options", "message"),
+    [
+        ({"arr_2": npy((2**40, 5, 4), b"")}, {}, r"arr_2: damaged or truncated: uint8 \(1099511"),
+        ({"arr_2": npy((-8, -5, 4), bytes(160))}, {}, r"arr_2: damaged .*\(-8, -5, 4\)"),
+        ({"arr_2": npy((8, 5, 4), bytes(159))}, {}, "takes 288 bytes, but at most 287 are stored"),
+        ({"arr_2": npy((8, 5, 4), bytes(161))}, {}, "arr_2: damaged or truncated"),
+        ({"arr_2": b"no array"}, {}, "not a whole .npz file"),
+        ({"arr_2": b""}, {}, "not a whole .npz file"),
+        ({"arr_2": b"\x93NUMPY\x03\x00" + npy((8,), b"")[8:]}, {}, r"arr_2: version \(3, 0\)"),
+        ({"arr_2": npy((8, 5, 4), bytes(160), descr="|O")}, {}, "arr_2: Python objects"),
+        ({}, {"compression": zipfile.ZIP_BZIP2}, "arr_2: compressed in another way"),
+        ({}, {"compression": zipfile.ZIP_LZMA}, "arr_2: compressed in another way"),
+    ],
+)
+def test_headers_of_an_npz_claim_what_is_stored(members, options, message, tmp_path):
+    path = tmp_path / "a.npz"
+    whole = {f"arr_{i}": npy((8, 5, 4), bytes(160)) for i in (0, 2)}
+    whole |= {f"arr_{i}": npy((8, 2), bytes(16)) for i in (1, 3)}
+
+    def write(members, **options):
+        with zipfile.ZipFile(path, "w", **options) as file:
+            for name, content in members.items():
+                file.writestr(f"{name}.npy", content)
+
+    write(whole)
+    assert data.load(path).codes.tolist() == [[sequences.UNKNOWN] * 5] * 8
+    write(whole | members, **options)
+    with pytest.raises(InputError, match=message) as error:
+        data.load(path)
+    assert "a.npz" in str(error.value)
+
+
+def directory_entry(content, number):
+    """Where the directory of a zip file speaks of member ``number``."""
+    return [found.start() for found in re.finditer(b"PK\x01\x02", content)][number]
+
+
+def test_a_directory_of_an_npz_claims_what_is_stored(tmp_path):
+    path = tmp_path / "a.npz"
+    head, body = npy((2**31,), b""), bytes(1000)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for i in range(4):
+            file.writestr(f"arr_{i}.npy", head + body)
+        packed = file.infolist()[2].compress_size
+    whole = bytearray(path.read_bytes())
+    place = directory_entry(whole, 2) + 24
+    whole[place : place + 4] = (2**31 + len(head)).to_bytes(4, "little")
+    path.write_bytes(whole)
+    message = f"takes {2**31 + len(head)} bytes, but at most {1032 * packed} are stored"
+    with pytest.raises(InputError, match=message):
+        data.load(path)
+
+
+def test_zip_files_that_are_no_npz(tmp_path):
+    path = tmp_path / "a.npz"
+    _, x, y = arrays(8)
+    with path.open("wb") as file:
+        np.save(file, x)
+    with pytest.raises(InputError, match=r"a\.npz: not a whole \.npz file of plain arrays"):
+        data.load(path)
+    np.savez(path, x, y, x, y)
+    whole = path.read_bytes()
+    place = directory_entry(whole, 2)
+    for at, value, message in ((8, 1, "encrypted"), (10, 99, "compress")):
+        changed = bytearray(whole)
+        changed[place + at] = value  # the flags and the method of arr_2
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match=rf"a\.npz: .*{message}"):
+            data.load(path)
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "w") as file:
+        for name in (0, 1, 2, 3, 2):
+            file.writestr(f"arr_{name}.npy", npy((8, 2), bytes(16)))
+    with pytest.raises(InputError, match="two arrays arr_2 in it"):
         data.load(path)
 
 

@@ -728,6 +728,163 @@ def test_a_damaged_h5_is_named(genome, tmp_path):
         data.load(tmp_path / "other.h5")
 
 
+@pytest.fixture
+def four_rows(tmp_path):
+    """An .h5 of four rows of 5 bp and 9 labels, of which the third is placed nowhere."""
+    codes = sequences.encode(["ACGTN", "CCCCC", "GATTA", "TTTTT"])
+    columns = {
+        "codes": stored.pack(codes),
+        "labels": np.packbits(np.eye(4, 9, dtype=np.uint8), axis=1),
+        "chrom": np.array([0, 1, -1, 1], np.int32),
+        "start": np.array([10, -4, -1, 30]),
+        "strand": np.array([0, 1, 0, 0], np.uint8),
+        "status": np.array([1, 2, 0, 4], np.uint8),
+    }
+    path = tmp_path / "train.h5"
+    counts = stored.write_stored(
+        path, columns, 5, list("abcdefghi"), {"chr1": 99, "chrÜ": 9}, "by hand"
+    )
+    assert list(counts.values()) == [1, 1, 1, 0, 1]
+    return path
+
+
+def test_an_h5_by_hand(four_rows):
+    read = data.load(four_rows)
+    assert sequences.decode(read.codes[:]) == ["ACGTN", "CCCCC", "TTTTT"]
+    assert np.array_equal(read.y, np.eye(4, 9)[[0, 1, 3]])
+    assert read.label_names == [f"{i} {name}" for i, name in enumerate("abcdefghi")]
+    assert read.intervals.chrom.tolist() == ["chr1", "chrÜ", "chrÜ"]
+    assert read.intervals.start.tolist() == [10, -4, 30]
+    assert read.intervals.end.tolist() == [15, 1, 35]
+    assert read.strand.tolist() == ["+", "-", "+"]
+
+
+def test_strings_of_an_h5_may_have_any_length(four_rows):
+    with h5py.File(four_rows, "r+") as file:
+        for name in ("format", "made_from", "counts"):
+            file.attrs[name] = file.attrs[name].decode()
+        file.attrs["chromosomes"] = np.array(["chr1", "chrÜ"], h5py.string_dtype())
+        names = file["label_names"][:]
+        del file["label_names"]
+        file["label_names"] = np.array([name.decode() for name in names], h5py.string_dtype())
+    test_an_h5_by_hand(four_rows)
+
+
+WRONG_ATTRIBUTES = {
+    "length": [-5, 0, 4, 7, 2**40, 5.0, "5", [5], [5, 5]],
+    "labels": [-9, 0, 8, 10, 17, 9.0, "9"],
+    "chromosomes": [["chr1"], [], 3],
+    "counts": ["{", "{}", "[1, 1, 1, 0, 1]", json.dumps(dict.fromkeys(stored.STATUS, 1))],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in WRONG_ATTRIBUTES
+                        for value in WRONG_ATTRIBUTES[name]]
+)  # fmt: skip
+def test_attributes_of_an_h5_fit_its_arrays(name, value, four_rows):
+    with h5py.File(four_rows, "r+") as file:
+        file.attrs[name] = value
+    with pytest.raises(InputError, match=r"train\.h5: (rows 0\.\.4: )?damaged") as error:
+        np.asarray(data.load(four_rows, labels="0").codes)
+    assert "\n" not in str(error.value)
+
+
+def test_an_h5_without_an_attribute(four_rows):
+    for name in ("length", "labels", "chromosomes", "counts"):
+        path = four_rows.with_stem(name)
+        path.write_bytes(four_rows.read_bytes())
+        with h5py.File(path, "r+") as file:
+            del file.attrs[name]
+        with pytest.raises(InputError, match=rf"{name}\.h5: damaged .*{name}"):
+            data.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "match"),
+    [
+        ("chrom", [0, 2, -1, 1], r"chrom: 0\.\.2; want 0\.\.1"),
+        ("chrom", [0, -1, -1, 1], r"chrom: -1\.\.1; want 0\.\.1"),
+        ("chrom", [0, 1, 0, 1], r"chrom: 0\.\.0; want -1\.\.-1"),
+        ("start", [10, -5, -1, 30], r"start: -5\.\.30; want -4\.\."),
+        ("start", [10, 2**62, -1, 30], r"start: 10\.\.4611686018427387904; want -4\.\."),
+        ("start", [10, -4, 7, 30], r"start: 7\.\.7; want -1\.\.-1"),
+        ("strand", [0, 1, 2, 0], r"strand: 0\.\.2; want 0\.\.1"),
+        ("status", [1, 2, 0, 5], r"status: 0\.\.5; want 0\.\.4"),
+        ("status", [1, 1, 0, 4], "status: not the counts that were noted"),
+    ],
+)
+def test_rows_of_an_h5_say_what_can_be(name, values, match, four_rows):
+    with h5py.File(four_rows, "r+") as file:
+        file[name][:] = values
+    with pytest.raises(InputError, match=rf"train\.h5: damaged: {match}"):
+        data.load(four_rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("status", np.ones(3, "u1")), ("status", np.ones((4, 1), "u1")), ("status", np.ones(4)),
+        ("start", np.ones(4, "i4")), ("strand", np.ones(5, "u1")), ("chrom", np.zeros(4, "u4")),
+        ("labels", np.zeros((4, 1), "u1")), ("labels", np.zeros((3, 2), "u1")),
+        ("codes", np.zeros((4, 3), "u1")), ("codes", np.zeros((5, 2), "u1")),
+        ("codes", np.zeros((4, 2), "i1")), ("codes", np.array(3)), ("label_names", np.arange(9)),
+        ("label_names", np.array([b"\xff"] * 9)), ("label_names", np.array([b"a"] * 8)),
+    ],
+)  # fmt: skip
+def test_arrays_of_an_h5_have_one_shape(name, values, four_rows):
+    with h5py.File(four_rows, "r+") as file:
+        del file[name]
+        file[name] = values
+    with pytest.raises(InputError, match=r"train\.h5: damaged"):
+        data.load(four_rows)
+
+
+def test_what_an_h5_lacks_or_has_elsewhere(four_rows, tmp_path):
+    with h5py.File(four_rows) as file:
+        names = list(file)
+    assert len(names) == 7
+    for name in names:
+        path = tmp_path / f"{name}.h5"
+        for link, match in (
+            (None, f"damaged: has no {name}"),
+            (h5py.ExternalLink(four_rows.name, name), f"{name}: lies in another file, 'train.h5'"),
+            (h5py.SoftLink(f"/{name}"), f"{name}: a link to '/{name}' that cannot be followed"),
+        ):
+            path = path.with_stem(f"{path.stem}_")
+            path.write_bytes(four_rows.read_bytes())
+            with h5py.File(path, "r+") as file:
+                del file[name]
+                if link:
+                    file[name] = link
+            with pytest.raises(InputError, match=match):
+                data.load(path)
+        with h5py.File(four_rows) as file:
+            shape, dtype = file[name].shape, file[name].dtype
+        with h5py.File(path.with_stem("empty"), "w") as file, h5py.File(four_rows) as whole:
+            file.attrs.update(whole.attrs)
+            for other in set(names) - {name}:
+                file[other] = whole[other][:]
+            file.create_dataset(name, shape, dtype)
+        with pytest.raises(InputError, match=f"{name} .*: 0 of its [0-9]+ bytes were ever written"):
+            data.load(path.with_stem("empty"))
+        path.with_stem("empty").unlink()
+
+
+def test_what_is_left_of_the_last_byte_is_checked(four_rows):
+    for name, value, match in (
+        ("codes", stored.pack(sequences.encode(["ACGTNA"]))[0], "codes: more than 5 bases"),
+        ("labels", [0, 0b01000000], "labels: more than 9"),
+    ):
+        path = four_rows.with_stem(name)
+        path.write_bytes(four_rows.read_bytes())
+        with h5py.File(path, "r+") as file:
+            file[name][1] = value
+        read = data.load(path)
+        with pytest.raises(InputError, match=rf"{name}\.h5: rows 0\.\.4: damaged .{match}"):
+            np.asarray(read.codes), np.asarray(read.labels)
+
+
 def test_from_the_bundle_to_the_table(genome, tmp_path, capsys):
     """Three commands: flanks, the original's weights, AUROC and AUPR under every shift."""
     rng = np.random.default_rng(0)

@@ -69,6 +69,36 @@ def test_not_one_hot():
         sequences.from_one_hot(np.zeros((4, 3)))
 
 
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", ">i2", "u8", "f2", "f4", ">f8"])
+def test_one_hot_of_any_type(dtype):
+    codes = sequences.encode(["ACGTN", "NTGCA"])
+    assert np.array_equal(sequences.from_one_hot(sequences.one_hot(codes).astype(dtype)), codes)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels"),
+    [
+        ("i1", [-1, 1, 1, 0]), ("i1", [-1, 0, 0, 0]), ("u1", [128, 128, 0, 0]),
+        ("u1", [128, 128, 1, 0]), ("u1", [255, 0, 0, 2]), ("?", [1, 0, 0, 1]),
+        ("f4", [0.5, 0.5, 0, 0]), ("f8", [np.nan, 0, 0, 1]), ("f8", [np.inf, 0, 0, 0]),
+        ("f8", [2, -1, 0, 0]),
+    ],
+)  # fmt: skip
+def test_sums_of_one_are_not_one_hot(dtype, channels):
+    x = sequences.one_hot(sequences.encode("ACGTN")).astype(dtype)
+    x[3] = channels
+    with pytest.raises(InputError, match="single 1"):
+        sequences.from_one_hot(x)
+
+
+def test_one_hot_is_of_numbers():
+    minus_zero = np.array([[-0.0, 1.0, -0.0, -0.0]])
+    assert sequences.from_one_hot(minus_zero).tolist() == [1]
+    for dtype in (complex, object, "S1", "U1", "M8[s]", "m8[s]", "V8"):
+        with pytest.raises(InputError, match="must hold numbers, not"):
+            sequences.from_one_hot(np.zeros((3, 4)).astype(dtype))
+
+
 def pairs(codes):
     return Counter(zip(codes[:-1].tolist(), codes[1:].tolist(), strict=True))
 

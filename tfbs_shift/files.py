@@ -21,6 +21,9 @@ import numpy as np
 
 from tfbs_shift.errors import InputError
 
+MOST_INFLATED = 1032
+"""Bytes that a byte of zlib's format can become."""
+
 _SECONDS = 10.0
 _PROGRESS = "progress.json"
 
@@ -261,6 +264,25 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Whatever a library raises at what it cannot read becomes one line.
+
+    Args:
+        what: the file, and what is wrong with it.
+
+    Raises:
+        InputError: ``what``, and the library's own words.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of a damaged file: any
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{what} ({words})") from error
+
+
 def open_hdf5(path: Path) -> h5py.File:
     """An HDF5 file to read, in a way that suits many short rows of a contiguous dataset.
 
@@ -272,10 +294,99 @@ def open_hdf5(path: Path) -> h5py.File:
     """
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_sieve_buf_size(512)
-    try:
-        return h5py.File(h5py.h5f.open(str(path).encode(), h5py.h5f.ACC_RDONLY, access))
-    except OSError as error:
-        raise InputError(f"{path}: not a whole HDF5 file ({error})") from error
+    with readable(f"{path}: not a whole HDF5 file"):
+        return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, access))
+
+
+def hdf5_array(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset of the root group, of which all values are stored in this file.
+
+    A link to another file is not followed: a file from elsewhere must not make this machine read
+    what it names. What was never written would be read as zeros.
+
+    Args:
+        file: from :func:`open_hdf5`.
+        name: as the root group lists it.
+
+    Raises:
+        InputError: no such dataset, one that lies elsewhere, has filters that this installation
+            lacks, or has less stored than its shape says.
+    """
+    place = f"{file.filename}: {name}"
+    with readable(f"{place}: cannot be read"):
+        if not file.id.links.exists(name.encode()):
+            raise InputError(f"{file.filename}: damaged: has no {name}")
+        link = file.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise InputError(
+                f"{place}: lies in another file, {link.filename!r}; want it in this one"
+            )
+        access = h5py.h5p.create(h5py.h5p.LINK_ACCESS)
+        access.set_nlinks(1)  # a soft link may lead to an array, but not to another link
+        what = "cannot be read"
+        if isinstance(link, h5py.SoftLink):
+            what = f"a link to {link.path!r} that cannot be followed; want an array in this file"
+        with readable(f"{place}: {what}"):
+            found = h5py.h5o.open(file.id, name.encode(), access)
+        if not isinstance(found, h5py.h5d.DatasetID):
+            raise InputError(
+                f"{place}: no array but a group, such as of a struct, a sparse matrix or Octave's "
+                "own HDF5; want a full array"
+            )
+        properties = found.get_create_plist()
+        if properties.get_external_count() or properties.get_layout() == h5py.h5d.VIRTUAL:
+            raise InputError(f"{place}: its values lie in other files; want them in this one")
+        for index in range(properties.get_nfilters()):
+            code, _, _, label = properties.get_filter(index)
+            if not h5py.h5z.filter_avail(code):
+                raise InputError(
+                    f"{place}: compressed by a filter that is not installed ({code} "
+                    f"{label.decode(errors='replace')}); want gzip or none"
+                )
+        dataset = h5py.Dataset(found)
+        _check_stored(dataset, place)
+        return dataset
+
+
+def hdf5_text(value: object) -> str:
+    """A string of an attribute, of either kind that HDF5 has."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _check_stored(dataset: h5py.Dataset, place: str) -> None:
+    """Whether as much is stored as the shape says."""
+    if dataset.shape is None:
+        raise InputError(f"{place}: empty; want an array")
+    if dataset.chunks:
+        unit, stored = "chunks", _chunks_stored(dataset, place)
+        pairs = zip(dataset.shape, dataset.chunks, strict=True)
+        wanted = math.prod(-(-size // chunk) for size, chunk in pairs)
+    else:
+        unit, stored = "bytes", dataset.id.get_storage_size()
+        wanted = math.prod(dataset.shape) * dataset.id.get_type().get_size()
+    if stored < wanted:
+        raise InputError(
+            f"{place} {dataset.shape}: {stored} of its {wanted} {unit} were ever written; want a "
+            "file that was written to its end"
+        )
+
+
+def _chunks_stored(dataset: h5py.Dataset, place: str) -> int:
+    """How many there are, each in a place of its own, in the file and in the array."""
+    chunks: list[h5py.h5d.StoreInfo] = []
+    dataset.id.chunk_iter(chunks.append)
+    begin, size = np.array([(chunk.byte_offset, chunk.size) for chunk in chunks]).reshape(-1, 2).T
+    order = np.argsort(begin)
+    right = ((begin + size)[order][:-1] <= begin[order][1:]).all()
+    # From version 3 on lists of chunks have checksums, and HDF5 can err in telling their places.
+    if dataset.file.id.get_create_plist().get_version()[0] < 3:
+        at = np.array([chunk.chunk_offset for chunk in chunks]).reshape(-1, dataset.ndim)
+        numbers, inside = np.divmod(at, dataset.chunks)
+        right &= not inside.any() and (at < dataset.shape).all()
+        right &= len(np.unique(numbers, axis=0)) == len(chunks)
+    if not right:
+        raise InputError(f"{place}: damaged: chunks where none can be")
+    return len(chunks)
 
 
 def write_rows(

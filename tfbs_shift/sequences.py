@@ -127,11 +127,14 @@ def from_one_hot(x: np.ndarray) -> np.ndarray:
     """One-hot (..., L, 4) to codes (..., L), the inverse of :func:`one_hot`.
 
     Raises:
-        InputError: the last axis is not 4 wide, or a base is neither one-hot nor all zeros.
+        InputError: the last axis is not 4 wide, it holds no real numbers, or a base is neither
+            one-hot nor all zeros.
     """
     x = np.asarray(x)
     if x.ndim < 2 or x.shape[-1] != 4:
         raise InputError(f"one-hot sequences must have shape (..., length, 4), not {x.shape}")
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"one-hot sequences must hold numbers, not {x.dtype}")
     known = x.sum(axis=-1)
     if not (((x == 0) | (x == 1)).all() and (known <= 1).all()):
         raise InputError("one-hot sequences must hold a single 1 a base, or zeros where unknown")

@@ -6,14 +6,15 @@ have the same order. Channels A, G, C, T; an unknown base is all zeros. The seco
 is the reverse complement of the first, with the same labels.
 
 Cost of a block of n HDF5 rows: 4 L n bytes read, then about ten passes over L n bytes to make codes
-of them. A compressed MAT v5 file is one stream: it is inflated once, into codes (L N bytes, at most
-512 MB since such a file holds no array above 2 GB).
+of them; of doubles eight times as much is read, and compared with 0 and 1. A compressed MAT v5 file
+is one stream: it is inflated once, into codes (L N bytes, at most 512 MB since such a file holds no
+array above 2 GB).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -22,8 +23,9 @@ import numpy as np
 
 from tfbs_shift.data.columns import FileColumn, Scratch
 from tfbs_shift.data.examples import Examples
-from tfbs_shift.data.matlab import Hdf5Array, Mat5Array, mat_arrays
+from tfbs_shift.data.matlab import Array, Hdf5Array, Mat5Array, mat_variables
 from tfbs_shift.errors import InputError
+from tfbs_shift.files import readable
 
 TRANSCRIPTION_FACTORS = "125..814"
 """The label columns that the paper and TBiNet use, both ends included."""
@@ -112,21 +114,24 @@ def read_mat(path: Path, labels: str | Sequence[int] | None = None) -> Examples:
     """The examples of a ``.mat`` of DeepSEA, HDF5 or MAT v5; rows are read when they are used.
 
     Args:
-        path: the file; it must hold one array ``<set>xdata`` and, beside it, ``<set>data``.
+        path: the file; it must hold one array ``<set>xdata`` and, beside it, ``<set>data``, of any
+            type of number; other variables are not looked at.
         labels: columns, as :func:`select_labels` takes them; None: the 690 transcription factors
             of a file of 919 columns, all of any other.
 
     Raises:
-        InputError: not such a file, damaged, arrays that do not fit, a base that is no one-hot.
+        InputError: not such a file, damaged, arrays that do not fit, less stored than their shapes
+            say. When rows are used: a base that is no one-hot, a label that is neither 0 nor 1.
     """
-    arrays = mat_arrays(path)
-    sets = [name for name in arrays if name.endswith("xdata")]
-    if len(sets) != 1 or f"{sets[0][:-5]}data" not in arrays:
+    variables = mat_variables(path)
+    starts = [name[:-5] for name in variables if name.endswith("xdata")]
+    pairs = [(f"{start}xdata", f"{start}data") for start in starts if f"{start}data" in variables]
+    if len(pairs) != 1:
         raise InputError(
-            f"{path}: its arrays are {', '.join(arrays) or 'none'}; want one pair such as "
-            "trainxdata and traindata"
+            f"{path}: its variables are {_listed(variables)}; want one pair such as trainxdata and "
+            "traindata"
         )
-    x, y = arrays[sets[0]], arrays[f"{sets[0][:-5]}data"]
+    x, y = (variables[name]() for name in pairs[0])
     if len(x.shape) != 3 or x.shape[1] != 4 or len(y.shape) != 2 or x.shape[2] != y.shape[1]:
         raise InputError(
             f"{path}: {x.name} {x.shape} and {y.name} {y.shape}: want (length, 4, N) and "
@@ -146,10 +151,16 @@ def read_mat(path: Path, labels: str | Sequence[int] | None = None) -> Examples:
     )
 
 
+def _listed(names: Collection[str]) -> str:
+    """Some names, for a message."""
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in [*names][:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown or "none"
+
+
 class _Codes(FileColumn):
     """``uint8`` (N, L) codes from one-hot (L, 4, N), channels A, G, C, T."""
 
-    def __init__(self, path: Path, array: Hdf5Array | Mat5Array):
+    def __init__(self, path: Path, array: Array):
         self.path = path
         self.array = array
         self.scratch = Scratch()
@@ -158,29 +169,32 @@ class _Codes(FileColumn):
 
     def read(self, begin: int, end: int) -> np.ndarray:
         if isinstance(self.array, Hdf5Array):
-            return self._decode(self.array.read(slice(None), begin, end))
+            return self._decode(self.array.read(slice(None), begin, end), example=begin)
         return self._all[begin:end]
 
     @cached_property
     def _all(self) -> np.ndarray:
         """All codes of a v5 file."""
-        codes = np.empty(self.shape, np.uint8)
+        with readable(f"{self.path}: {self.array.name} {self.array.shape}: too large"):
+            codes = np.empty(self.shape, np.uint8)
         positions: list[np.ndarray] = []
         assert isinstance(self.array, Mat5Array)
         for position, plane in enumerate(self.array.planes()):
             positions.append(plane)
             if len(positions) == 8 or position + 1 == self.shape[1]:
                 begin = position + 1 - len(positions)
-                codes[:, begin : position + 1] = self._decode(np.array(positions))
+                codes[:, begin : position + 1] = self._decode(np.array(positions), base=begin)
                 positions = []
         return codes
 
-    def _decode(self, x: np.ndarray) -> np.ndarray:
-        """(L, 4, n) to codes (n, L).
+    def _decode(self, x: np.ndarray, example: int = 0, base: int = 0) -> np.ndarray:
+        """(L, 4, n) to codes (n, L); the first of them is ``base`` of ``example``.
 
         Bytes are transposed eight positions at a time, as words: five times faster than one by one.
         """
         length, _, count = x.shape
+        if x.max() > 1:  # first: sums of larger bytes could wrap around to 0 or 1
+            raise self._no_one_hot(x, example, base)
         words = self.scratch.array((-(-length // 8), count, 8))
         for j in range(min(8, length)):
             a, g, c, t = np.moveaxis(x[j::8], 1, 0)
@@ -188,9 +202,7 @@ class _Codes(FileColumn):
             known += c
             known += t
             if known.max() > 1:
-                raise InputError(
-                    f"{self.path}: {self.array.name}: a base that is not one-hot (nor all zeros)"
-                )
+                raise self._no_one_hot(x, example, base)
             codes = 4 - 4 * a
             codes -= 3 * c
             codes -= 2 * g
@@ -199,11 +211,19 @@ class _Codes(FileColumn):
         rows = words.view(np.uint64)[..., 0].T.copy()  # not the scratch itself
         return rows.view(np.uint8)[:, :length]
 
+    def _no_one_hot(self, x: np.ndarray, example: int, base: int) -> InputError:
+        """Says where."""
+        position, row = np.argwhere((x > 1).any(axis=1) | (x.sum(axis=1) > 1))[0]
+        return InputError(
+            f"{self.path}: {self.array.name}: base {base + position} of example {example + row} "
+            "(from 0) is not one-hot: want a single 1, or zeros where unknown"
+        )
+
 
 class _Labels(FileColumn):
     """``uint8`` (N, K): some rows of labels (labels, N)."""
 
-    def __init__(self, path: Path, array: Hdf5Array | Mat5Array, columns: np.ndarray):
+    def __init__(self, path: Path, array: Array, columns: np.ndarray):
         self.path = path
         self.array = array
         self.columns = columns
@@ -215,21 +235,28 @@ class _Labels(FileColumn):
             return np.unpackbits(self._all[begin:end], axis=1, count=self.shape[1])
         first = int(self.columns.min())
         values = self.array.read(slice(first, int(self.columns.max()) + 1), begin, end)
-        return np.ascontiguousarray(self._checked(values)[self.columns - first].T)
+        chosen = self._checked(values, label=first, example=begin)[self.columns - first]
+        return np.ascontiguousarray(chosen.T)
 
     @cached_property
     def _all(self) -> np.ndarray:
         """The labels wanted of a v5 file, 8 to a byte."""
         place = {int(column): i for i, column in enumerate(self.columns)}
-        values = np.zeros((self.shape[0], -(-len(place) // 8)), np.uint8)
+        with readable(f"{self.path}: {self.array.name} {self.array.shape}: too large"):
+            values = np.zeros((self.shape[0], -(-len(place) // 8)), np.uint8)
         assert isinstance(self.array, Mat5Array)
         for column, plane in enumerate(self.array.planes()):
             if column in place:
                 i = place[column]
-                values[:, i // 8] |= self._checked(plane) << (7 - i % 8)
+                values[:, i // 8] |= self._checked(plane[None], column)[0] << (7 - i % 8)
         return values
 
-    def _checked(self, values: np.ndarray) -> np.ndarray:
+    def _checked(self, values: np.ndarray, label: int, example: int = 0) -> np.ndarray:
+        """Values (labels, n), of which the first is label ``label`` of ``example``."""
         if values.max() > 1:
-            raise InputError(f"{self.path}: {self.array.name}: labels must be 0 or 1")
+            column, row = np.argwhere(values > 1)[0]
+            raise InputError(
+                f"{self.path}: {self.array.name}: label {label + column} of example "
+                f"{example + row} (from 0): labels must be 0 or 1"
+            )
         return values

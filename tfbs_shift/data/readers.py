@@ -6,10 +6,11 @@ in a file raises :class:`InputError` with one line that names the file and the r
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from tfbs_shift.data.parsing import (
     text_lines,
 )
 from tfbs_shift.errors import InputError
+from tfbs_shift.files import MOST_INFLATED, readable
 
 
 def read_zeng(path: Path) -> Examples:
@@ -119,21 +121,10 @@ def read_npz(path: Path, split: str) -> Examples:
     """
     first = {"train": 0, "test": 2}[split]
     names = [f"arr_{first}", f"arr_{first + 1}"]
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in names:
-                if name not in arrays.files:
-                    raise InputError(
-                        f"{path}: no array {name} in it, only {', '.join(arrays.files)}; want "
-                        "arr_0..arr_3 = train x, train y, test x, test y"
-                    )
-            x, y = (arrays[name] for name in names)
-    except InputError:
-        raise
-    except (zipfile.BadZipFile, EOFError, zlib.error, ValueError) as error:
-        raise InputError(f"{path}: not a whole .npz file of plain arrays ({error})") from error
+    with readable(f"{path}: not a whole .npz file of plain arrays"):
+        x, y = _npz_arrays(path, names)
     fits = x.ndim == 3 or (x.ndim == 4 and x.shape[1] == 1)
-    if not fits or x.shape[-1] != 4 or y.ndim != 2 or len(x) != len(y) or not x.size:
+    if not fits or x.shape[-1] != 4 or y.ndim != 2 or len(x) != len(y) or not (x.size and y.size):
         raise InputError(
             f"{path}: {names[0]} {x.shape} and {names[1]} {y.shape}: "
             "want x (N, W, 4) or (N, 1, W, 4) and y (N, K)"
@@ -146,6 +137,49 @@ def read_npz(path: Path, split: str) -> Examples:
     except InputError as error:
         raise InputError(f"{path}: {names[0]}: {error}") from error
     return Examples(codes, y, source=str(path))
+
+
+def _npz_arrays(path: Path, names: Sequence[str]) -> Iterator[np.ndarray]:
+    """Some arrays of an ``.npz``, read when no header claims more than is stored."""
+    with zipfile.ZipFile(path) as file:
+        there = [member.filename.removesuffix(".npy") for member in file.infolist()]
+        for name in names:
+            if there.count(name) != 1:
+                what = "two arrays" if name in there else "no array"
+                raise InputError(
+                    f"{path}: {what} {name} in it, of {', '.join(there[:10])}; want arr_0..arr_3 = "
+                    "train x, train y, test x, test y"
+                )
+        for name in names:
+            member = file.getinfo(f"{name}.npy")
+            with file.open(member) as array:
+                _check_npy(f"{path}: {name}", array, member, path.stat().st_size)
+            with file.open(member) as array:
+                yield np.lib.format.read_array(array, allow_pickle=False)
+
+
+def _check_npy(place: str, array: IO[bytes], member: zipfile.ZipInfo, size: int) -> None:
+    """Whether the header of an array, in a file of ``size`` bytes, says what is stored."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"{place}: compressed in another way than numpy.savez_compressed does")
+    version = np.lib.format.read_magic(array)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise InputError(f"{place}: version {version}, which only names of fields need")
+    shape, _, dtype = read(array)
+    if dtype.hasobject:
+        raise InputError(f"{place}: Python objects; want a plain array of numbers")
+    inflated = 1 if member.compress_type == zipfile.ZIP_STORED else MOST_INFLATED
+    most = min(member.file_size, inflated * min(member.compress_size, size))
+    wanted = array.tell() + math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or wanted != member.file_size or wanted > most:
+        raise InputError(
+            f"{place}: damaged or truncated: {dtype} {shape} takes {wanted} bytes, but at most "
+            f"{most} are stored"
+        )
 
 
 def _fasta_rows(path: Path) -> tuple[list[Row], list[str], list[str]]:

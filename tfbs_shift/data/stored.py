@@ -12,14 +12,16 @@
 ======================  ============================================================================
 
 Attributes: ``format``, ``length`` (W), ``labels`` (K), ``chromosomes`` (names), ``bases`` (bp of
-each; not in older files), ``made_from``, ``counts``.
-All arrays are contiguous: 4.4 million rows of 1,200 bp and 919 labels take 2.4 GB, and a row is one
-piece of 400 bytes.
+each; not in older files), ``made_from``, ``counts``. Strings are of fixed length; arrays are in
+chunks of 64 rows, each with a checksum (Fletcher32), so that damage is found when it is read. 4.4
+million rows of 1,200 bp and 919 labels take 2.4 GB.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from tfbs_shift.data.columns import FileColumn
 from tfbs_shift.data.deepsea import default_labels, described, select_labels
 from tfbs_shift.data.examples import Examples, Intervals
 from tfbs_shift.errors import InputError
-from tfbs_shift.files import open_hdf5, replacing
+from tfbs_shift.files import hdf5_array, hdf5_text, open_hdf5, readable, replacing
 
 FORMAT = "tfbs_shift examples 1"
 
@@ -41,6 +43,12 @@ is stored; in several whose flanks differ; in several, of which a positions file
 found nowhere or in several places have unknown flanks, and are left out when the file is read."""
 
 PLACED = np.array([False, True, True, False, True])
+
+_CHUNK = 64
+"""Rows that have a checksum together, and are read together."""
+
+_LONGEST = 2**40
+"""bp; beyond any chromosome."""
 
 _BYTES = np.arange(125, dtype=np.uint8)
 _TRIPLETS = np.stack([_BYTES // 25, _BYTES // 5 % 5, _BYTES % 5], axis=1)
@@ -58,11 +66,14 @@ def unpack(packed: np.ndarray, length: int) -> np.ndarray:
     """The inverse of :func:`pack`.
 
     Raises:
-        InputError: a byte that is no three bases.
+        ValueError: a byte that is no three bases, or known bases after the last.
     """
     if packed.size and packed.max() >= len(_TRIPLETS):
-        raise InputError(f"codes: a byte above {len(_TRIPLETS) - 1}")
-    return _TRIPLETS[packed].reshape(len(packed), 3 * packed.shape[1])[:, :length]
+        raise ValueError(f"codes: a byte above {len(_TRIPLETS) - 1}")
+    codes = _TRIPLETS[packed].reshape(len(packed), 3 * packed.shape[1])
+    if (codes[:, length:] != sequences.UNKNOWN).any():
+        raise ValueError(f"codes: more than {length} bases")
+    return codes[:, :length]
 
 
 def layout(count: int, length: int, labels: int) -> dict[str, tuple[tuple[int, ...], type]]:
@@ -109,19 +120,22 @@ def write_stored(
     """
     numbers = np.bincount(columns["status"], minlength=len(STATUS)).tolist()
     counts = dict(zip(STATUS, numbers, strict=True))
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    # What describes the arrays has checksums from version 1.10 of HDF5's format on. Strings are of
+    # fixed length: those of any have none, and HDF5 looks without end for some that are damaged.
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
         file.attrs.update(
-            format=FORMAT,
+            format=np.bytes_(FORMAT),
             length=length,
             labels=len(label_names),
-            chromosomes=np.array(list(chromosomes), h5py.string_dtype()),
+            chromosomes=np.char.encode(np.array(list(chromosomes), str), "utf-8"),
             bases=np.array(list(chromosomes.values()), np.int64),
-            made_from=made_from,
-            counts=json.dumps(counts),
+            made_from=np.bytes_(made_from),
+            counts=np.bytes_(json.dumps(counts)),
         )
-        file["label_names"] = np.array(label_names, h5py.string_dtype())
+        file["label_names"] = np.char.encode(np.array(label_names, str), "utf-8")
         for name, values in columns.items():
-            file[name] = values
+            chunk = (min(_CHUNK, len(values)), *values.shape[1:])
+            file.create_dataset(name, data=values, chunks=chunk, fletcher32=True)
     return counts
 
 
@@ -129,7 +143,7 @@ def made_from(path: Path) -> str | None:
     """What such a file was made from; None of other files."""
     try:
         with h5py.File(path, "r") as file:
-            return str(file.attrs["made_from"])
+            return hdf5_text(file.attrs["made_from"])
     except (OSError, KeyError):
         return None
 
@@ -145,28 +159,28 @@ def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Exampl
         InputError: another kind of file, or a damaged one.
     """
     file = open_hdf5(path)
-    if file.attrs.get("format") != FORMAT:
-        raise InputError(f"{path}: not written by tfbs-shift extend (or by another version of it)")
-    try:
-        length, count = int(file.attrs["length"]), int(file.attrs["labels"])
-        names = [name.decode() for name in file["label_names"][:]]
-        chromosomes = np.array(file.attrs["chromosomes"], dtype=str)
+    with readable(f"{path}: damaged"):
+        if hdf5_text(file.attrs.get("format")) != FORMAT:
+            raise InputError(
+                f"{path}: not written by tfbs-shift extend (or by another version of it)"
+            )
+        length, count = (operator.index(file.attrs[name]) for name in ("length", "labels"))
+        chromosomes = np.array([hdf5_text(name) for name in file.attrs["chromosomes"]])
         bases = file.attrs.get("bases")
-        columns = select_labels(
-            labels if labels is not None else default_labels(count), names, count
+        arrays, names = _arrays(path, file, length, count)
+        status, start, chrom, reverse = (
+            arrays[name][:] for name in ("status", "start", "chrom", "strand")
         )
-        status, start = file["status"][:], file["start"][:]
-        chrom, reverse = file["chrom"][:], file["strand"][:]
-        codes = _Codes(path, file["codes"], length)
-        label_column = _Labels(file["labels"], columns, count)
-    except KeyError as error:
-        raise InputError(f"{path}: damaged: {error}") from error
-    placed = PLACED[np.minimum(status, len(PLACED) - 1)]
+        _check_ranges(path, length, len(chromosomes), status, start, chrom, reverse)
+        if np.bincount(status, minlength=len(STATUS)).tolist() != _counts(file):
+            raise InputError(f"{path}: damaged: status: not the counts that were noted")
+    columns = select_labels(labels if labels is not None else default_labels(count), names, count)
+    placed = PLACED[status]
     if not placed.any():
         raise InputError(f"{path}: none of its {len(placed)} rows was found in the genome")
     examples = Examples(
-        codes,
-        label_column,
+        _Codes(path, arrays["codes"], length),
+        _Labels(path, arrays["labels"], columns, count),
         Intervals(chromosomes[chrom], start, start + length),
         source=f"{path} ({placed.sum()} of {len(placed)} rows placed)",
         label_names=described(columns, names),
@@ -176,10 +190,63 @@ def read_stored(path: Path, labels: str | Sequence[int] | None = None) -> Exampl
     return examples if placed.all() else examples.rows(placed)
 
 
+def _arrays(
+    path: Path, file: h5py.File, length: int, count: int
+) -> tuple[dict[str, h5py.Dataset], list[str]]:
+    """The arrays of :func:`layout`, of the shapes that the attributes say, and names of labels."""
+    names = [name.decode() for name in hdf5_array(file, "label_names")[:]]
+    rows = len(hdf5_array(file, "codes"))
+    if length < 1 or len(names) != count:
+        raise InputError(
+            f"{path}: damaged: {length} bp and {len(names)} names of {count} labels; want 1 bp or "
+            "more and a name for each label"
+        )
+    arrays = {}
+    for name, (shape, dtype) in layout(rows, length, count).items():
+        array = arrays[name] = hdf5_array(file, name)
+        if array.shape != shape or array.dtype != dtype:
+            raise InputError(
+                f"{path}: damaged: {name}: {array.dtype} {array.shape}; want "
+                f"{np.dtype(dtype)} {shape}"
+            )
+    return arrays, names
+
+
+def _counts(file: h5py.File) -> list[int]:
+    """How many rows of each status were written."""
+    counts = json.loads(file.attrs["counts"])
+    return [counts[name] for name in STATUS]
+
+
+def _check_ranges(
+    path: Path,
+    length: int,
+    chromosomes: int,
+    status: np.ndarray,
+    start: np.ndarray,
+    chrom: np.ndarray,
+    strand: np.ndarray,
+) -> None:
+    """Whether each row says what can be; those that have no place have chromosome and start -1."""
+    placed = PLACED[np.minimum(status, len(PLACED) - 1)]
+    for name, values, lowest, highest in (
+        ("status", status, 0, len(STATUS) - 1),
+        ("strand", strand, 0, 1),
+        ("chrom", chrom[placed], 0, chromosomes - 1),
+        ("start", start[placed], 1 - length, _LONGEST),
+        ("chrom", chrom[~placed], -1, -1),
+        ("start", start[~placed], -1, -1),
+    ):
+        if values.size and (values.min() < lowest or values.max() > highest):
+            raise InputError(
+                f"{path}: damaged: {name}: {values.min()}..{values.max()}; want {lowest}..{highest}"
+            )
+
+
 class _Codes(FileColumn):
     """``uint8`` (N, W) codes."""
 
-    block = 64
+    block = _CHUNK
 
     def __init__(self, path: Path, dataset: h5py.Dataset, length: int):
         self.path = path
@@ -187,23 +254,30 @@ class _Codes(FileColumn):
         self.shape = (len(dataset), length)
 
     def read(self, begin: int, end: int) -> np.ndarray:
-        try:
+        with _rows(self.path, begin, end):
             return unpack(self.dataset[begin:end], self.shape[1])
-        except (OSError, InputError) as error:
-            raise InputError(f"{self.path}: rows {begin}..{end}: damaged ({error})") from error
 
 
 class _Labels(FileColumn):
     """``uint8`` (N, K) of some columns."""
 
-    block = 64
+    block = _CHUNK
 
-    def __init__(self, dataset: h5py.Dataset, columns: np.ndarray, count: int):
+    def __init__(self, path: Path, dataset: h5py.Dataset, columns: np.ndarray, count: int):
+        self.path = path
         self.dataset = dataset
         self.columns = columns
         self.count = count
         self.shape = (len(dataset), len(columns))
 
     def read(self, begin: int, end: int) -> np.ndarray:
-        rows = np.unpackbits(self.dataset[begin:end], axis=1, count=self.count)
+        with _rows(self.path, begin, end):
+            rows = np.unpackbits(self.dataset[begin:end], axis=1)
+            if rows[:, self.count :].any():
+                raise ValueError(f"labels: more than {self.count}")
         return rows[:, self.columns]
+
+
+def _rows(path: Path, begin: int, end: int) -> contextlib.AbstractContextManager[None]:
+    """Where rows are read."""
+    return readable(f"{path}: rows {begin}..{end}: damaged")
