@@ -129,8 +129,9 @@ def read_bed(path: Path, label_column: str | None = None) -> Bed:
     Tabs part the columns, spaces only where there is no tab. What the columns are is told once
     for the file, by the end of its name (``.bed``, ``.bed3`` to ``.bed12``, ``.narrowPeak``,
     ``.broadPeak``, ``.gappedPeak``, ``.bedGraph``), else by the type of its track line. A ``.bed``
-    of ten columns or more is a narrowPeak where all of them fit and could not be counts; where
-    they could, it is refused. Columns behind those of the kind (IDR's, or of a second file that
+    of ten columns or more is a narrowPeak where all of them fit and could not be other numbers
+    (counts, shares of bases), or its name is ``x.narrowPeak.bed``; where they could, it is refused.
+    Columns behind those of the kind (IDR's, or of a second file that
     bedtools put there) are left alone. A ``..._summits.bed`` of 1 bp each has them as its summits.
 
     Args:

@@ -93,9 +93,9 @@ def load(
             else seq, sequences or dna, else the only one that begins with 8 letters of DNA or more.
         label_column: of CSV and TSV files, the column of labels, or several, behind commas or as a
             sequence; "": no labels; None: label, else labels, target or y, else the only other
-            column of numbers, else no labels. Of one BED file, the number of a column from 1, or
-            score, or, of a narrowPeak, broadPeak or gappedPeak, signalValue, pValue or qValue, or,
-            of a bedGraph, value; None: no labels.
+            column of numbers (no index, chromosome, start, end or length), else no labels. Of one
+            BED file, the number of a column from 1, or score, or, of a narrowPeak, broadPeak or
+            gappedPeak, signalValue, pValue or qValue, or, of a bedGraph, value; None: no labels.
         bound: of a file without labels, call all examples class 1 of two.
 
     Raises:
