@@ -418,15 +418,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the backgro
 flanks._ROWS, files._SECONDS = 8, 0.0
 left = int(sys.argv[4])
 def counted(put):
-    def count_down(*arguments):
+    def count_down(*arguments, **options):
         global left
         left -= 1
         if not left:
             os.kill(os.getpid(), int(sys.argv[5]))
-        put(*arguments)
+        return put(*arguments, **options)
     return count_down
 np.memmap.__setitem__ = counted(np.memmap.__setitem__)  # rows
-h5py.Group.__setitem__ = counted(h5py.Group.__setitem__)  # arrays of the whole file
+h5py.Group.create_dataset = counted(h5py.Group.create_dataset)  # arrays of the whole file
 flanks.extend(*map(Path, sys.argv[1:4]), flank=100)
 """
 
@@ -682,9 +682,10 @@ def test_how_bed_files_are_given(genome, tmp_path):
         data.load(tmp_path / "a.bed")
     with pytest.raises(InputError, match="and then the FASTA"):
         data.load((tmp_path / "hg.fa", tmp_path / "a.bed"))
-    pair = [tmp_path / name for name in ("a.bed", "a.bed", "hg.fa")]
+    (tmp_path / "b.bed").write_text("chr1 9 14")
+    pair = [tmp_path / name for name in ("a.bed", "b.bed", "hg.fa")]
     for options in ({"bound": True}, {"label_column": "3"}):
-        with pytest.raises(InputError, match=r"a\.bed: what are the labels\? want one of two"):
+        with pytest.raises(InputError, match=r"b\.bed: what are the labels\? want one of two"):
             data.load(pair, **options)
     assert read_bed(tmp_path / "a.bed").rows[0].end == 5
 
