@@ -37,6 +37,9 @@ NAMES = ("examples", "bases", "repeats", "balance")
 def findings(examples: Examples) -> list[Finding]:
     """Whether examples can tell anything: how many there are, unknown bases, copies, classes.
 
+    What ``train`` and ``evaluate`` warn of when they have read examples; the self-checks of an audit
+    have all of it.
+
     Not sound are: fewer than 10 examples; any of which more than half the bases are unknown; copies
     of a sequence that are 1% of all or more; the same sequence, on either strand, with different
     labels (numbers may differ: they are measured again); one class only; one of two that is below
@@ -45,6 +48,9 @@ def findings(examples: Examples) -> list[Finding]:
 
     Of examples that stay in their file 1,024 are looked at, in 8 places evenly spread, and the line
     says so. Cost of others: a dictionary of all sequences.
+
+    Returns:
+        A :class:`Finding` each: ``name``, whether it is ``sound``, and a ``line`` for people.
 
     >>> from tfbs_shift.data import synthetic
     >>> for finding in findings(synthetic(20, length=40)):
