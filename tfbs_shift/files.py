@@ -392,7 +392,8 @@ def _chunks_stored(dataset: h5py.Dataset, place: str) -> int:
 def write_rows(
     path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
 ) -> None:
-    """Writes a CSV file: a header, and a line for each row, empty where it lacks a column.
+    """Writes a CSV file: a header, and a line for each row, empty where it lacks a column or has
+    NaN.
 
     Args:
         path: replaced as a whole, or not at all (see :func:`replacing`).
@@ -409,4 +410,8 @@ def write_rows(
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and math.isnan(value)

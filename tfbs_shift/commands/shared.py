@@ -148,13 +148,21 @@ def trained_with(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_data(flags: absl_flags.FlagValues, *splits: str) -> list[Examples]:
-    """The splits of ``--data``; what was found and not told is said on standard error, once."""
+    """The splits of ``--data``; what was found and not told is said on standard error, once, and
+    what makes them mean nothing."""
     from tfbs_shift import data
+    from tfbs_shift.data.sense import doubts
 
     parts = [data.load(flags.data, split, **chosen_of_data(flags)) for split in splits]
     for note in dict.fromkeys(note for part in parts for note in part.notes):
         print(f"note: {note}", file=sys.stderr)
+    for split, part in zip(splits, parts, strict=True):
+        for line in doubts(part):
+            print(f"WARNING: {_SETS[split]} set: {line}", file=sys.stderr)
     return parts
+
+
+_SETS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def meaning(flags: absl_flags.FlagValues) -> None:

@@ -43,8 +43,9 @@ def audit(
 ) -> Robustness | None:
     """All that ``tfbs-shift evaluate`` finds out: :func:`evaluate`, and what goes with it.
 
-    Beside the figures: self-checks, those against the training data among them; controls; what
-    protected spans did; what the examples are, with their checksum; and what it was made with.
+    Beside the figures: self-checks, those of the examples and against the training data among them;
+    controls; what protected spans did; what the examples are, with their checksum; and what it was
+    made with.
 
     Args:
         model: as for ``evaluate``.
@@ -74,13 +75,14 @@ def audit(
     result = evaluated(model, x, examples.y, shifts, details, execution or Execution())
     if result is None:
         return None
+    of_data = checks.of_examples(examples, trained_on) if details.self_checks else []
     seen = [] if trained_on is None else checks.overlap(examples, trained_on)
     sure = None
     if result.task.probabilities:
         sure = surenesses(model, x, examples.y, shifts.window, details.meaning, shifts.seed)
     return replace(
         result,
-        checks=result.checks + seen,
+        checks=of_data + result.checks + seen,
         controls=sure,
         data=examples.described(),
         training={k: v for k, v in (training or {}).items() if k != "data"},

@@ -9,6 +9,7 @@ from scipy import stats
 
 from tfbs_shift import sequences
 from tfbs_shift.data import Examples, Intervals, chromosomes
+from tfbs_shift.data.sense import findings
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.tasks import Classes, Labels, Unlabelled, Values
 from tfbs_shift.tasks.areas import label_scores
@@ -17,6 +18,8 @@ from tfbs_shift.windows import nearest
 _EXAMPLES = 1000
 _SURE = 0.001  # p-value
 _SATURATED = 1e-6
+_ROUNDING = 1e-6
+"""Of a prediction, by which equal sequences may differ."""
 _CORRELATED = 3.0
 """Standard errors of a correlation above 0, below which it may be chance."""
 
@@ -28,6 +31,22 @@ class Check(NamedTuple):
     passed: bool
     message: str
     """what was seen, and if it did not pass what that means"""
+
+
+def of_examples(examples: Examples, training: Examples | None = None) -> list[Check]:
+    """Whether examples can tell anything: see :func:`tfbs_shift.data.sense.findings`.
+
+    Args:
+        examples: those of the audit.
+        training: what the model was trained on, of which only doubts are told.
+    """
+    results = [Check(*finding) for finding in findings(examples)]
+    of_training = [] if training is None else findings(training)
+    return results + [
+        Check(f"training {name}", False, f"training set: {line}")
+        for name, sound, line in of_training
+        if not sound
+    ]
 
 
 def of_model(job: ScanJob) -> list[Check]:
@@ -110,7 +129,12 @@ def _classes(task: Classes, y: np.ndarray, p: np.ndarray) -> list[Check]:
     share = max(np.bincount(truth).max() / total, 1e-9)
     text = f"accuracy {right / total:.3f} of {total} examples, the commonest class is {share:.3f}"
     if len(np.unique(truth)) < 2:
-        return [Check("chance", True, f"{text}: one class only, no baseline to beat")]
+        return [
+            Check(
+                "chance", False,
+                f"{text}: one class only, so whether the model tells it from another is not known",
+            )
+        ]  # fmt: skip
     better = float(stats.binomtest(right, total, share, alternative="greater").pvalue)
     chance = Check(
         "chance", better < _SURE,
@@ -160,25 +184,35 @@ def _labels(task: Labels, y: np.ndarray, p: np.ndarray) -> list[Check]:
 
 
 def _values(task: Values, y: np.ndarray, p: np.ndarray) -> list[Check]:
-    flat = np.flatnonzero(p.std(axis=0) == 0)
-    varied = Check(
-        "constant", not len(flat),
-        "predictions differ between examples" if not len(flat) else
-        f"{len(flat)} of {p.shape[1]} outputs are the same for all examples (output {flat[0]}): no "
-        "correlation, and nothing that could move",
-    )  # fmt: skip
-    own = np.nanmean(task.per_label(y, p)["pearson"]) if len(flat) < p.shape[1] else np.nan
+    known = task.per_label(y, p)["pearson"]
+    known = known[~np.isnan(known)]
+    if not len(known):
+        text = f"labels or predictions of all {len(y)} examples are the same: no correlation"
+        return [_varied(p), Check("chance", False, text)]
+    own = known.mean()
     text = f"mean Pearson correlation {own:.3f} of {len(y)} examples"
-    sure = own > _CORRELATED / np.sqrt(max(1, len(y) - 3))  # false of NaN
+    sure = own > _CORRELATED / np.sqrt(max(1, len(y) - 3))
     chance = Check(
         "chance", bool(sure),
         text if sure else f"{text}: no better than none, so its robustness means nothing",
     )  # fmt: skip
-    return [varied, chance]
+    return [_varied(p), chance]
+
+
+def _varied(p: np.ndarray) -> Check:
+    """Whether predictions differ between examples, by more than where an example stands does."""
+    flat = np.flatnonzero(np.ptp(p, axis=0) <= _ROUNDING * np.abs(p).max(axis=0))
+    if not len(flat):
+        return Check("constant", True, "predictions differ between examples")
+    return Check(
+        "constant", False,
+        f"{len(flat)} of {p.shape[1]} outputs are the same for all examples (output {flat[0]}): no "
+        "correlation, and nothing to measure a move by",
+    )  # fmt: skip
 
 
 def _unlabelled(task: Unlabelled, y: np.ndarray, p: np.ndarray) -> list[Check]:
-    return []
+    return [_varied(p)]
 
 
 _OF_TASK = {

@@ -384,6 +384,8 @@ def _means(first: SavedAudit, other: SavedAudit, strategy: str, seed: int) -> li
     for metric, name in first.task.means.items():
         one, two = (audit.of_strands(audit.column(name, strategy)) for audit in (first, other))
         change = two.astype(float) - one
+        if np.isnan(change).any():  # without a unit nothing is known to have moved
+            continue
         interval = statistics.of_means(change[:, None], first.units[: len(one)], seed=seed)
         row = {"metric": metric, "difference": float(change.mean())}
         row |= {"low": float(interval.low[0]), "high": float(interval.high[0])}

@@ -10,7 +10,7 @@ from tfbs_shift.evaluation.comparing import Comparison
 from tfbs_shift.evaluation.robustness import SCHEMA
 from tfbs_shift.files import committed, write_rows
 from tfbs_shift.reports.page import Table
-from tfbs_shift.reports.tables import named, number, titled
+from tfbs_shift.reports.tables import is_known, named, number, titled
 from tfbs_shift.reports.writing import write_json, write_side_by_side
 
 _COLUMNS = ("run", "baseline", "strategy", "metric", "difference", "low", "high", "p", "q",
@@ -101,12 +101,13 @@ def _differences(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = [header + ["p", "q"] * tested + [differing] * labels]
     for row in rows:
         metric = row["metric"]
-        low, high = (number(row[end], metric, 3, "+") for end in ("low", "high"))
+        interval = [number(row[end], metric, 3, "+") for end in ("low", "high")]
+        lines = [number(row["difference"], metric, 4, "+"), " .. ".join(interval)]
         cells = [
             row["run"],
             row["strategy"] or "(all starts)",
             titled(metric),
-            f"{number(row['difference'], metric, 4, '+')}\n{low} .. {high}",
+            "\n".join(lines if is_known(row["low"]) else lines[:1]),
         ]
         if tested:
             cells += [f"{row[key]:.2g}" if key in row else "" for key in ("p", "q")]

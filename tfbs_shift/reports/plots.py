@@ -36,14 +36,14 @@ def curve(audits: Mapping[str, Figures], metric: str | None = None) -> Figure:
         points = figures["curve"]
         r = [point["max_shift"] for point in points]
         worst = "worst shift within r" if alone else drawn(name)
-        axes.plot(r, [p[metric] for p in points], color=colour, marker="o", markersize=3.5,
+        axes.plot(r, _drawn(points, metric), color=colour, marker="o", markersize=3.5,
                   label=worst)  # fmt: skip
         if f"{metric}_low" in points[0]:
             _band(axes, r, points, metric, colour, 0.18)
         if f"random_{metric}" in points[0]:
             second = COLOURS[2] if alone else colour
             label = "random shift within r" if alone else None
-            axes.plot(r, [p[f"random_{metric}"] for p in points], color=second, linestyle="--",
+            axes.plot(r, _drawn(points, f"random_{metric}"), color=second, linestyle="--",
                       label=label)  # fmt: skip
             _band(axes, r, points, f"random_{metric}", second, 0.18)
     axes.legend(frameon=False)
@@ -217,8 +217,13 @@ def differences(rows: Sequence[Mapping]) -> Figure:
 
 
 def _band(axes: Axes, r, points, metric: str, colour: str, alpha: float) -> None:
-    low, high = ([p[f"{metric}_{end}"] for p in points] for end in ("low", "high"))
+    low, high = (_drawn(points, f"{metric}_{end}") for end in ("low", "high"))
     axes.fill_between(r, low, high, color=colour, alpha=alpha, linewidth=0)
+
+
+def _drawn(points: Sequence[Mapping], name: str) -> np.ndarray:
+    """The figures of a curve; what is none, in JSON null, leaves a gap."""
+    return np.array([point[name] for point in points], np.float64)
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:

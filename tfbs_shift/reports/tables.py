@@ -191,7 +191,7 @@ def example_rows(audit: Robustness, examples: Examples) -> Iterator[Row]:
     columns["wobble"] = audit.examples["wobble"]
     columns["certificate"] = audit.certificates
     for row in zip(*columns.values(), strict=True):
-        cells = (f"{v:.6g}" if isinstance(v, np.floating) else v for v in row)
+        cells = (f"{v:.6g}" if isinstance(v, np.floating) and is_known(v) else v for v in row)
         yield dict(zip(columns, cells, strict=True))
 
 
