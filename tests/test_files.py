@@ -20,7 +20,7 @@ from tfbs_shift.evaluation.comparing import (
     repeats,
     signed,
 )
-from tfbs_shift.files import write_rows
+from tfbs_shift.files import sha256, write_rows
 from tfbs_shift.tasks.areas import resampled_scores
 
 from .test_evaluation import detector
@@ -60,9 +60,9 @@ def test_robustness_json(hand):
     third = (2 * LOW + HIGH) / 3
     none, worst = 0.75 * LOW + 0.25 * HIGH, 0.25 * LOW + 0.75 * HIGH
     mean = 0.25 * LOW + 0.75 * third
+    assert figures["id"] == signed(figures)["id"]
     intervals, (at_centre, everywhere) = figures.pop("intervals"), figures.pop("curve")
     checks = figures.pop("checks")
-    assert figures["id"] == signed(figures)["id"]
     assert figures.pop("files") == {
         "shifts.npz": hashlib.sha256((hand / "shifts.npz").read_bytes()).hexdigest()
     }
@@ -208,7 +208,9 @@ def saved(name, right, *, folder=Path(), arrays=(), **figures):
 def saved_labels(folder, y, predictions, *, arrays=(), **figures):
     """The same of an audit of several labels, its predictions in a file."""
     (folder / "predictions").mkdir(parents=True)
-    np.save(folder / "predictions" / "predictions_worst.npy", predictions)
+    name = "predictions/predictions_worst.npy"
+    np.save(folder / name, predictions)
+    figures["files"] = {name: sha256(folder / name)}
     arrays = {"labels": y, **dict(arrays)}
     figures = {"task": "labels", "labels": y.shape[1], "threshold": 0.5} | figures
     return saved(folder.name, y[:, 0], folder=folder, arrays=arrays, **figures)

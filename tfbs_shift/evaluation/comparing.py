@@ -21,7 +21,7 @@ from tfbs_shift.evaluation.robustness import SCHEMA
 from tfbs_shift.files import sha256
 from tfbs_shift.tasks import TASKS, Task, described_by
 
-_NEEDED = ("task", "examples", "sequence_length", "window", "shifts", "strategies",
+_NEEDED = ("task", "files", "examples", "sequence_length", "window", "shifts", "strategies",
            "curve")  # fmt: skip
 """Figures without which nothing is said of an audit."""
 
