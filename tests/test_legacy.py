@@ -198,7 +198,7 @@ def test_code_in_a_file_is_not_run(tmp_path, version, depth):
     if depth:
         bad = part("TimeDistributed", "t", layer=bad)
     path = in_parts(tmp_path / "bad.h5", bad, version=version)
-    with pytest.raises(InputError, match="Lambda layer, whose code is not run") as error:
+    with pytest.raises(InputError, match="Lambda holds code, which is not run") as error:
         models.load(path)
     assert not trace.exists()
     one_line(error, path)
@@ -217,7 +217,9 @@ def test_modules_that_a_file_names_are_not_imported(tmp_path, version, monkeypat
         dense("d", activation={**function, "registered_name": "tfbs_shift>keras2_hard_sigmoid"}),
     )):  # fmt: skip
         path = in_parts(tmp_path / f"{number}.h5", bad, version=version)
-        with pytest.raises(InputError, match="of evil is not Keras's: register it") as error:
+        with pytest.raises(
+            InputError, match=r"\(module evil\) is not Keras's: register it"
+        ) as error:
             models.load(path)
         one_line(error, path)
     assert not (tmp_path / "trace").exists()
@@ -227,7 +229,10 @@ def test_modules_that_a_file_names_are_not_imported(tmp_path, version, monkeypat
     ("bad", "message"),
     [
         (part("TFOpLambda", "t", function="math.multiply"), "an operation of TensorFlow outside"),
-        (part("TorchModuleWrapper", "t", module="x"), "whose code is not run"),
+        (
+            part("TorchModuleWrapper", "t", module="x"),
+            "TorchModuleWrapper is a layer that may run code",
+        ),
         (part("Nowhere", "n"), "Nowhere is not Keras's: register it .* --import=MODULE"),
         (part("ThresholdedReLU", "n"), "ThresholdedReLU is not Keras's"),
         (dense("d", units="many"), "Keras .* cannot read this model of Keras 2.1.3"),

@@ -98,8 +98,11 @@ class Unregistered(layers.Layer):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (Unregistered, "Unregistered is not Keras's: register it"),
-        (lambda: layers.Lambda(lambda x: 2 * x), "Lambda layer, whose code is not run"),
+        (
+            Unregistered,
+            r"layer unregistered: Unregistered \(module of_somebody_else\) is not Keras's: reg",
+        ),
+        (lambda: layers.Lambda(lambda x: 2 * x), "Lambda holds code, which is not run"),
     ],
 )
 def test_load_says_what_to_do_about_layers_of_ones_own(tmp_path, layer, message):
@@ -231,7 +234,9 @@ def test_import_in_the_shell(tmp_path, monkeypatch, capsys):
     assert main([*words, "--import=layers_there"]) == 1
     assert "--import=layers_there: cannot be imported" in capsys.readouterr().err
     assert main(words) == 1
-    assert "Tripling is not Keras's: register it" in capsys.readouterr().err
+    assert (
+        "Tripling (module of_somebody_else) is not Keras's: register it" in capsys.readouterr().err
+    )
     assert main([*words, "--import=layers_here"]) == 0
     assert "Tripling" in capsys.readouterr().out
     del keras.saving.get_custom_objects()["Tripling"]

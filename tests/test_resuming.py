@@ -23,6 +23,7 @@ from tfbs_shift.training.feeding import Feed
 from tfbs_shift.training.settings import Settings
 
 from .test_commands import repeated, write_csv
+from .test_vetting import changed, outside
 
 STEPS = 5  # an epoch: 72 examples, 16 a step
 EPOCHS = 4
@@ -121,6 +122,16 @@ def test_an_interrupted_run_ends_with_the_bits_of_a_whole_one(stops, whole, fold
         assert not (out / "model.keras").exists()
     train(folder, out)
     assert_same_run(out, whole)
+
+
+def test_the_best_weights_are_read_from_their_own_file_alone(folder, tmp_path):
+    """A run folder that somebody else has sent."""
+    out = tmp_path / "run"
+    interrupted(folder, out, Stop(EPOCHS - 1, None))
+    best = out / "checkpoints" / "best.keras"
+    changed(best, lambda group, name: outside("link", group, name, tmp_path / "other.h5"))
+    with pytest.raises(InputError, match="is a link to another file; want one whole file"):
+        train(folder, out)
 
 
 def test_a_damaged_state_is_named_and_the_one_before_it_used(whole, folder, tmp_path, capsys):

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from tfbs_shift.errors import InputError
+from tfbs_shift.text import printable
 
 MOST_INFLATED = 1032
 """Bytes that a byte of zlib's format can become."""
@@ -290,7 +291,7 @@ def open_hdf5(path: Path) -> h5py.File:
     train.mat (4,000 pieces of 1 KB) is read 5 times faster without.
 
     Raises:
-        InputError: not a whole HDF5 file.
+        InputError: not a whole HDF5 file, or parts of it are in other files.
     """
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_sieve_buf_size(512)
@@ -387,6 +388,49 @@ def _chunks_stored(dataset: h5py.Dataset, place: str) -> int:
     if not right:
         raise InputError(f"{place}: damaged: chunks where none can be")
     return len(chunks)
+
+
+def open_whole_hdf5(path: Path) -> h5py.File:
+    """The same of a file that leads to no other: of a model, all is read.
+
+    Raises:
+        InputError: as :func:`open_hdf5` and :func:`refuse_other_files`.
+    """
+    file = open_hdf5(path)
+    try:
+        refuse_other_files(file, path)
+    except InputError:
+        file.close()
+        raise
+    return file
+
+
+def refuse_other_files(root: h5py.File, path: Path) -> None:
+    """Refuses an HDF5 file that leads to others: HDF5 would read whatever lies there.
+
+    Raises:
+        InputError: a link to another file, values in one, or a damaged object.
+    """
+    seen, groups = set(), [root]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            place = f"{path}: {printable(name)}"
+            try:
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.SoftLink):
+                    continue  # what it names is a hard link of this file, or refused there
+                if not isinstance(link, h5py.HardLink):
+                    raise InputError(f"{place} is a link to another file; want one whole file")
+                item = group[name]
+                address = h5py.h5o.get_info(item.id).addr
+                if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                    raise InputError(f"{place} lies in another file; want one whole file")
+            except (OSError, KeyError, RuntimeError, TypeError) as error:
+                raise InputError(f"{place} is damaged ({error})") from error
+            if isinstance(item, h5py.Group) and address not in seen:
+                seen.add(address)
+                groups.append(item)
 
 
 def write_rows(

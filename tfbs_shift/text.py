@@ -77,3 +77,8 @@ def _lines(row: Sequence[str]) -> list[list[str]]:
     if any(second for _, second in parts):
         lines.append([second for _, second in parts])
     return lines
+
+
+def printable(text: str, length: int = 60) -> str:
+    """The beginning of a text from a file, without what breaks a line or commands a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:length])

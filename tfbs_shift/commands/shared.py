@@ -64,10 +64,14 @@ def imports(flags: absl_flags.FlagValues) -> None:
 
 
 def import_modules(flags: absl_flags.FlagValues) -> None:
-    """Imports those; a module in the current folder is found, as by ``python -m``."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    """Imports those; modules in the current folder are found, after all that are installed.
+
+    Only where a flag names a module: else a stranger's folder could hold one of a name that
+    somebody imports later.
+    """
+    named = re.fullmatch(r"[\w.]+:\w+", flags.model or "")  # --model=package.module:name
+    if (flags["import"].value or named) and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     if flags["import"].value:
         from tfbs_shift.models import import_module
 

@@ -1,14 +1,11 @@
 """Whole models in HDF5, as Keras 2 and tf.keras wrote them, by Keras's own classes.
 
-Nothing in a file is run: its configuration is parsed as JSON and refused where it holds code, or
-names what is neither Keras's nor registered, before Keras sees it. A configuration of Keras 2 is
-then brought into the form that Keras 3 reads; what Keras 3 would read with another meaning is set
-right, or said.
+A configuration of Keras 2, once it is vetted, is brought into the form that Keras 3 reads; what
+Keras 3 would read with another meaning is set right, or said.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Iterator
@@ -21,14 +18,12 @@ import numpy as np
 
 from tfbs_shift.backend.internals import every_layer
 from tfbs_shift.errors import InputError
+from tfbs_shift.files import open_whole_hdf5
 from tfbs_shift.models.architectures import keras2_hard_sigmoid
-
-Config = dict[str, Any]
+from tfbs_shift.models.vetting import Config, registered, vetted_hdf5
+from tfbs_shift.text import printable
 
 _MODELS = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
-_CODE = ("Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
-_OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
-_FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "regularizers")
 
 _INNER = ("layer", "backward_layer", "cell", "cells")
 """Settings of wrappers that are layers themselves."""
@@ -53,40 +48,6 @@ _INHERITED = {
 """Settings that layers wrote without using them, by how their classes' names begin."""
 
 
-def vetted_config(path: Path) -> Config:
-    """The configuration of the model in an ``.h5`` or ``.hdf5``, sure to hold no code.
-
-    Raises:
-        InputError: not a whole model, code in it, parts outside the file, or a layer that is
-            neither Keras's nor registered.
-    """
-    try:
-        with h5py.File(path, "r") as root:
-            _refuse_what_is_elsewhere(root, path)
-            text = root.attrs.get("model_config")
-    except OSError as error:
-        raise InputError(f"{path}: not a whole HDF5 file ({error})") from error
-    if text is None:
-        raise InputError(f"{path}: holds weights alone; want a whole model (model.save)")
-    try:
-        config = json.loads(text)
-        _vet(config, path)
-        unknown = sorted({part["class_name"] for part in _parts(config) if _class(part) is None})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: its model_config cannot be read ({error!r:.100})") from error
-    if unknown:
-        raise InputError(f"{path}: {', '.join(unknown)[:100]} {NOT_KERAS}")
-    return config
-
-
-NOT_KERAS = (
-    "is not Keras's: register it (keras.saving.register_keras_serializable), and import its "
-    "module before: --import=MODULE in the shell, import in Python (docs/own_model.md)"
-)
-
-
 def load_legacy(path: Path, backend: str | None = None) -> keras.Model:
     """A whole model that Keras 2 or tf.keras wrote, not compiled.
 
@@ -98,15 +59,19 @@ def load_legacy(path: Path, backend: str | None = None) -> keras.Model:
         backend: "theano" or "tensorflow", for a file that does not say which wrote it.
 
     Raises:
-        InputError: as of :func:`vetted_config`; written by Keras 1; or Keras cannot read it.
+        InputError: as of :func:`tfbs_shift.models.vetting.vetted_hdf5`; written by Keras 1; or
+            Keras cannot read it.
     """
-    config = vetted_config(path)
-    with h5py.File(path, "r") as root:
-        version = _text(root.attrs.get("keras_version", "2"))
+    config = vetted_hdf5(path)
+    with open_whole_hdf5(path) as root:
+        version = printable(_text(root.attrs.get("keras_version", "2")), 20)
         stated = root.attrs.get("backend", backend)
     if version.startswith("1."):
         raise InputError(f"{path}: written by Keras {version}; load and save it in Keras 2 first")
-    layers = list(_parts(config))
+    try:
+        layers = list(_parts(config))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: its model_config cannot be read ({error!r:.100})") from error
     convolutions = [part for part in layers if "Conv" in part["class_name"]]
     if convolutions and stated is None:
         raise InputError(
@@ -124,98 +89,21 @@ def load_legacy(path: Path, backend: str | None = None) -> keras.Model:
     except InputError:
         raise
     except Exception as error:  # Keras raises whatever its parsers raise
-        reason = " ".join(str(error).split())
+        reason = printable(" ".join(str(error).split()), 150)
         raise InputError(
-            f"{path}: Keras {keras.__version__} cannot read this model of Keras {version}: "
-            f"{reason[:150]}"
+            f"{path}: Keras {keras.__version__} cannot read this model of Keras {version}: {reason}"
         ) from error
     if theano:
         _reverse_kernels(model)
     return model
 
 
-def unregistered_loss(path: Path) -> str | None:
-    """The first of the loss and metrics in a file that is neither Keras's nor registered."""
-    with h5py.File(path, "r") as root:
-        text = root.attrs.get("training_config", "null")
-    try:
-        _vet(json.loads(text), path)
-    except (ValueError, RecursionError) as error:  # an InputError is a ValueError
-        return str(error).removeprefix(f"{path}: ").partition(" of ")[0]
-    return None
-
-
-# What may not be in a file.
-
-
-def _refuse_what_is_elsewhere(root: h5py.File, path: Path) -> None:
-    """Refuses links and data that lead out of the file."""
-    seen, groups = set(), [root]
-    while groups:
-        group = groups.pop()
-        for name in group:
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink):
-                raise InputError(f"{path}: {name} is a link to another file; want one whole file")
-            if not isinstance(link, h5py.HardLink):
-                continue
-            item = group[name]
-            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-                raise InputError(f"{path}: {name} lies in another file; want one whole file")
-            place = h5py.h5o.get_info(item.id).addr
-            if isinstance(item, h5py.Group) and place not in seen:
-                seen.add(place)
-                groups.append(item)
-
-
-def _vet(value: Any, path: Path) -> None:
-    """Refuses code, and classes that are neither Keras's nor registered, at any depth."""
-    if isinstance(value, list):
-        for item in value:
-            _vet(item, path)
-    if not isinstance(value, dict):
-        return
-    kind = value.get("class_name")
-    if kind in _CODE or value.get("function_type") == "lambda":
-        raise InputError(
-            f"{path}: it has a {kind} layer, whose code is not run from a file: build the model in "
-            "Python without it and give that the weights"
-        )
-    if kind in _OPERATIONS:
-        raise InputError(
-            f"{path}: it has a {kind} layer (an operation of TensorFlow outside layers), which "
-            "Keras 3 does not read: build the model in Python and give that the weights"
-        )
-    # What Keras looks for among what is registered; only then it turns to the module.
-    name = value.get("config") if kind == "function" else value.get("registered_name", kind)
-    if not (_is_keras(value.get("module"), kind) or _registered(name)):
-        name = name if isinstance(name, str) else kind
-        raise InputError(f"{path}: {name[:40]} of {str(value['module'])[:60]} {NOT_KERAS}")
-    for item in value.values():
-        _vet(item, path)
-
-
-def _is_keras(module: Any, kind: Any) -> bool:
-    """Whether a module that a configuration names is one of Keras's, and may be looked into."""
-    if module is None or (kind == "function" and module == "builtins"):
-        return True
-    if not isinstance(module, str):
-        return False
-    if kind == "function":
-        return module in [f"keras.{name}" for name in _FUNCTIONS]
-    return module == "keras" or module.startswith("keras.")
-
-
-def _registered(name: Any) -> Any:
-    return keras.saving.get_registered_object(name) if isinstance(name, str) else None
-
-
 def _class(part: Config) -> Any:
     """The class of a layer or model; None of one that is neither Keras's nor registered."""
     name = part["class_name"]
-    registered = _registered(part.get("registered_name")) or _registered(name)
-    if registered is not None or name in _MODELS:
-        return registered or _MODELS[name]
+    custom = registered(part.get("registered_name")) or registered(name)
+    if custom is not None or name in _MODELS:
+        return custom or _MODELS[name]
     found = getattr(keras.layers, name, None)
     return found if isinstance(found, type) and issubclass(found, keras.Layer) else None
 
@@ -316,7 +204,7 @@ def _layer(kind: str, config: Config) -> Config:
 
 def _inner(part: Config) -> Config:
     """A layer inside another, which Keras 3 wants with its module."""
-    if "class_name" not in part or _registered(part["class_name"]):
+    if "class_name" not in part or registered(part["class_name"]):
         return part
     named = {"module": "keras.layers", "registered_name": None, **_part(part)}
     return {key: value for key, value in named.items() if key != "build_config"}
@@ -324,7 +212,7 @@ def _inner(part: Config) -> Config:
 
 def _check_order(model: keras.Model, path: Path) -> None:
     """The file's layers must be the model's, and inside nested models in the same order."""
-    with h5py.File(path, "r") as root:
+    with open_whole_hdf5(path) as root:
         group = root.get("model_weights", root)
         written = {name: _attribute(group[name], "weight_names")
                    for name in _attribute(group, "layer_names")}  # fmt: skip

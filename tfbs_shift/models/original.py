@@ -17,7 +17,10 @@ import keras
 import numpy as np
 
 from tfbs_shift.errors import InputError
+from tfbs_shift.files import open_whole_hdf5
 from tfbs_shift.models.architectures import cnn_of_sizes, tbinet_of_sizes
+from tfbs_shift.models.vetting import refuse_claims
+from tfbs_shift.text import printable
 
 # fmt: off
 _TBINET = [
@@ -174,7 +177,7 @@ def keras_version(path: Path) -> int:
         InputError: no HDF5 file.
     """
     try:
-        with h5py.File(path, "r") as root:
+        with open_whole_hdf5(path) as root:
             version = _text(root.attrs.get("keras_version", "2")).partition(".")[0]
     except OSError as error:
         raise InputError(f"{path}: not a whole HDF5 file of Keras 2 weights ({error})") from error
@@ -188,7 +191,7 @@ def other_layers(path: Path) -> list[str] | None:
     :func:`load_original` has to say of the file is right.
     """
     try:
-        with h5py.File(path, "r") as root:
+        with open_whole_hdf5(path) as root:
             config = json.loads(_text(root.attrs["model_config"]))["config"]
         parts = config["layers"] if isinstance(config, dict) else config
         parts = [part for part in parts if part["class_name"] != "InputLayer"]
@@ -275,7 +278,8 @@ def _check_layers(file: OriginalFile, expected: Sequence[str], path: Path) -> No
     if file.layers is None:
         return
     if not _same_kinds(file.layers, expected):
-        raise InputError(f"{path}: its layers are {', '.join(file.layers)}; want {list(expected)}")
+        kinds = printable(", ".join(file.layers), 200)
+        raise InputError(f"{path}: its layers are {kinds}; want {list(expected)}")
 
 
 def _same_kinds(kinds: Sequence[str], expected: Sequence[str]) -> bool:
@@ -285,7 +289,8 @@ def _same_kinds(kinds: Sequence[str], expected: Sequence[str]) -> bool:
 
 def _read(path: Path, backend: str | None) -> OriginalFile:
     try:
-        with h5py.File(path, "r") as root:
+        with open_whole_hdf5(path) as root:
+            refuse_claims(root, path.stat().st_size, path)
             group = root.get("model_weights", root)
             if "layer_names" not in group.attrs:
                 raise InputError(f"{path}: no layer_names in it: not a file of Keras 2 weights")

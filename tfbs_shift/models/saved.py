@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
-import re
 import types
 import warnings
 import zipfile
@@ -14,19 +12,22 @@ from typing import Any
 import keras
 
 from tfbs_shift.errors import InputError
-from tfbs_shift.models.legacy import NOT_KERAS, load_legacy, unregistered_loss, vetted_config
+from tfbs_shift.models.legacy import load_legacy
 from tfbs_shift.models.original import keras_version, load_original, other_layers
+from tfbs_shift.models.vetting import unknown_in_hdf5, vet_archive, vetted_hdf5
+from tfbs_shift.text import printable
 
 
 def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
     """A model from a ``.keras`` file, a folder that ``train`` wrote, or an old weight file.
 
-    Code stored in the file (Lambda layers) is not run. Old files (``.h5``, ``.hdf5``) hold TBiNet
-    or the paper's CNN as Keras 2 with Theano or tf.keras 2.x wrote them, whole models or weights
-    alone, see :func:`tfbs_shift.models.original.load_original`; any other whole model is read by
-    Keras, one of Keras 2 as told in :func:`tfbs_shift.models.legacy.load_legacy`, not compiled. A
-    model that was compiled with what nobody has registered is read without its loss, with a
-    warning. Layers of a package of your own are found once its module is imported.
+    Code in a file (Lambda layers, pickles) is not run, and no other file is read, whatever the
+    version of Keras. Old files (``.h5``, ``.hdf5``) hold TBiNet or the paper's CNN as Keras 2 with
+    Theano or tf.keras 2.x wrote them, whole models or weights alone, see
+    :func:`tfbs_shift.models.original.load_original`; any other whole model is read by Keras, one of
+    Keras 2 as told in :func:`tfbs_shift.models.legacy.load_legacy`, not compiled. A model that was
+    compiled with what nobody has registered is read without its loss, with a warning. Layers of a
+    package of your own are found once its module is imported.
 
     Args:
         path: file or folder.
@@ -48,12 +49,12 @@ def load(path: str | Path, *, backend: str | None = None) -> keras.Model:
     elif not zipfile.is_zipfile(file):
         raise InputError(f"{file}: damaged, or no .keras file: it is no zip archive, as those are")
     else:
-        _refuse_keras2(file)
-        model = _by_keras(file)
+        model = _by_keras(file, vet_archive(file))
     # Not left to the predictions: a maximum (ReLU, pooling) may swallow a NaN.
     for weight in model.weights:
         if not bool(keras.ops.all(keras.ops.isfinite(weight))):
-            raise InputError(f"{file}: {weight.path} has weights that are no finite numbers")
+            name = printable(weight.path)
+            raise InputError(f"{file}: {name} has weights that are no finite numbers")
     return model
 
 
@@ -104,8 +105,8 @@ def import_module(name: str) -> types.ModuleType:
 
 def _from_hdf5(file: Path, backend: str | None) -> keras.Model:
     if keras_version(file) >= 3:
-        vetted_config(file)
-        return _by_keras(file, unregistered_loss(file))
+        vetted_hdf5(file)
+        return _by_keras(file, unknown_in_hdf5(file))
     layers = other_layers(file)
     if layers is None:
         return load_original(file, backend)
@@ -113,27 +114,26 @@ def _from_hdf5(file: Path, backend: str | None) -> keras.Model:
         return load_legacy(file, backend)
     except InputError as error:
         reason = str(error).removeprefix(f"{file}: ")
-        names = ", ".join(layers)
-        names = names if len(names) <= 60 else f"{names[:60]}..."
+        names = printable(", ".join(map(str, layers)))
         raise InputError(
             f"{file}: neither TBiNet nor the paper's CNN (its layers are {names}): {reason}"
         ) from error
 
 
-def _by_keras(file: Path, unknown: str | None = None) -> keras.Model:
+def _by_keras(file: Path, unknown: str | None) -> keras.Model:
     """What Keras itself reads; without its loss where that is unknown, or cannot be read."""
     if unknown is None:
         try:
             return _load_model(file, True)
-        except Exception as error:  # Keras raises whatever its parsers raise
-            custom = _CUSTOM.search(str(error))
-            unknown = "its loss or metrics" if custom is None else custom[1]
+        except Exception:  # Keras raises whatever its parsers raise
+            unknown = "its loss or metrics"
     try:
         model = _load_model(file, False)
     except Exception as error:
-        raise InputError(f"{file}: Keras cannot read this model: {_reason(error)}") from error
+        reason = printable(" ".join(str(error).split()), 200)
+        raise InputError(f"{file}: Keras cannot read this model: {reason}") from error
     warnings.warn(
-        f"{file}: was compiled with what Keras cannot read ({unknown[:100]}), and is loaded "
+        f"{file}: was compiled with what Keras cannot read ({unknown}), and is loaded "
         "without its loss and metrics: name the loss (loss=, --loss), or import what registers it "
         "before (--import=MODULE in the shell)",
         stacklevel=3,
@@ -146,37 +146,3 @@ def _load_model(file: Path, compiled: bool) -> keras.Model:
         # The optimizer of a model that was saved untrained; nobody asks for its state here.
         warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
         return keras.models.load_model(file, compile=compiled)
-
-
-_CUSTOM = re.compile(
-    r"(?:[Cc]ould not (?:locate|deserialize) (?:class|function)|Unknown \w+:) '([^']+)'"
-)
-"""What Keras says of something that nobody has registered."""
-
-
-def _reason(error: Exception) -> str:
-    """Why Keras cannot read a model, and what would be right, in one short line."""
-    text = " ".join(str(error).split())
-    custom = _CUSTOM.search(text)
-    if custom is not None:
-        return f"{custom[1][:80]} {NOT_KERAS}"
-    if "Lambda" in text:
-        return (
-            "it has a Lambda layer, whose code is not run from a file: if you trust it, load it in "
-            "Python with safe_mode=False and audit it there (docs/own_model.md)"
-        )
-    return text[:200]
-
-
-def _refuse_keras2(file: Path) -> None:
-    """Refuses a ``.keras`` file of Keras 2, which Keras 3 reads wrongly or not at all."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            version = str(json.loads(archive.read("metadata.json"))["keras_version"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return  # Keras says what is wrong with it
-    if version.startswith("2."):
-        raise InputError(
-            f"{file}: written by Keras {version} (tf.keras, tf_keras), which Keras 3 does not "
-            "read: save it there as .h5 (model.save('model.h5')) and give that"
-        )

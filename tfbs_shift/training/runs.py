@@ -12,6 +12,7 @@ from tfbs_shift.backend import computing, devices
 from tfbs_shift.data import Examples
 from tfbs_shift.errors import InputError
 from tfbs_shift.models.inputs import input_window
+from tfbs_shift.models.vetting import vet_weights
 from tfbs_shift.scanning.jobs import ScanJob
 from tfbs_shift.strategies import ShiftStrategy
 from tfbs_shift.tasks.inferring import Meaning
@@ -194,6 +195,7 @@ def _finish(model: keras.Model, folder: RunFolder, state: State, settings: Setti
             f"learning_rate {settings.learning_rate}: training diverged, the loss is no number any "
             "more"
         )
+    vet_weights(folder.best)
     model.load_weights(folder.best)
     folder.write_history(state.history)
     folder.write_model(model)
