@@ -1,5 +1,6 @@
 """An audit and a run are whole or absent, of one making, and known again."""
 
+import csv
 import hashlib
 import json
 import re
@@ -235,3 +236,24 @@ def test_the_id_of_figures_is_that_of_their_json():
     assert signed(json.loads(json.dumps(signed(figures)))) == signed(figures)
     text = '{"a": {"1": "x", "10": 1152921504606846976, "9": true}, "b": [1.5, [null, null]]}'
     assert signed(figures)["id"] == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_names_that_could_do_harm(rng, tmp_path):
+    """In CSV a formula, in BED a line of its own, in a plot a formula of another kind."""
+    names = np.array(["=cmd|'/c calc'!A1", "a\tb\nchr9\t0\t9\tforged", r"$\frac{$", "-", "_x"])
+    codes = rng.integers(0, 4, (5, 16)).astype(np.uint8)
+    starts = np.arange(5)
+    places = data.examples.Intervals(np.array(["chr1"] * 5), starts, starts + 16)
+    examples = data.Examples(codes, np.eye(2, dtype=np.uint8)[[0, 1, 0, 1, 1]], places, names)
+    audit = audits.audit(functional(), examples)
+    reports.write_audit(audit, examples, tmp_path / "audit", title=r"_$\frac{$")
+    bed = (tmp_path / "audit" / "certificates.bed").read_text().splitlines()[1:]
+    assert [line.count("\t") for line in bed] == [5] * 5
+    assert [line.split("\t")[3].rpartition("_r=")[0] for line in bed] == [
+        names[0], r"a\tb\nchr9\t0\t9\tforged", *names[2:]
+    ]  # fmt: skip
+    with (tmp_path / "audit" / "examples.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [
+        f"'{names[0]}", r"a\tb\nchr9\t0\t9\tforged", *names[2:]
+    ]  # fmt: skip

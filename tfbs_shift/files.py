@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from tfbs_shift.errors import InputError
-from tfbs_shift.text import printable
+from tfbs_shift.text import cell, printable
 
 MOST_INFLATED = 1032
 """Bytes that a byte of zlib's format can become."""
@@ -437,7 +437,7 @@ def write_rows(
     path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
 ) -> None:
     """Writes a CSV file: a header, and a line for each row, empty where it lacks a column or has
-    NaN.
+    NaN; texts as :func:`tfbs_shift.text.cell` makes them.
 
     Args:
         path: replaced as a whole, or not at all (see :func:`replacing`).
@@ -454,7 +454,7 @@ def write_rows(
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
+        writer.writerows({k: "" if _is_nan(v) else cell(v) for k, v in row.items()} for row in rows)
 
 
 def _is_nan(value: Any) -> bool:
