@@ -400,7 +400,7 @@ def test_comparison_files(hand, tmp_path, capsys):
         "two,one,worst,accuracy,0.0,0.0,0.0,1.0,1.0,,",
         "two,one,,reliability,0.0,0.0,0.0,,,,",
     ]
-    files = {str(p.relative_to(out)) for p in out.rglob("[!.]*") if p.is_file()}
+    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert files == {
         "comparison.json", "differences.csv", "report.html", "flags.txt", "plots/curve.png",
         "plots/curve.svg", "plots/differences.png", "plots/differences.svg",

@@ -58,12 +58,11 @@ def only_writer(folder: Path, part: str = "") -> Iterator[Held]:
         yield Held(folder, writer)
     finally:
         writer.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # while it is held: who comes now makes another
         lock.release()
-        if missing and folder.exists() and set(folder.iterdir()) <= {path}:
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # somebody else's file is there by now
-                for each in missing:
-                    each.rmdir()
+        with contextlib.suppress(OSError):  # something is in it
+            for each in missing:
+                each.rmdir()
 
 
 def _acquired(path: Path, writer: Path) -> filelock.BaseFileLock:
@@ -77,6 +76,9 @@ def _acquired(path: Path, writer: Path) -> filelock.BaseFileLock:
             path.unlink(missing_ok=True)
         lock = filelock.SoftFileLock(path)
         lock.acquire(timeout=0)
+    if not path.exists():  # it was being removed when we came
+        lock.release()
+        return _acquired(path, writer)
     return lock
 
 
