@@ -209,7 +209,7 @@ def test_networks_of_several_labels_are_compared(deepsea_folder, tmp_path, capsy
         assert float(labels[i]["p"]) <= float(labels[i]["q"]) <= 1
     (folders[1] / "predictions" / "predictions_worst.npy").write_bytes(b"")
     words = ["compare", runs, f"--out={tmp_path / 'o'}"]
-    assert "predictions_worst.npy: missing or damaged" in fails(capsys, *words)
+    assert "predictions_worst.npy: damaged, or of another audit" in fails(capsys, *words)
 
 
 def test_python_finds_out_and_writes_what_the_command_does(audits, tmp_path):

@@ -117,7 +117,7 @@ def digest_enough(column: Any, digest: hashlib._Hash) -> bool:
     Returns:
         Whether it was every row.
     """
-    if math.prod(column.shape) * column.dtype.itemsize <= MUCH:
+    if math.prod(column.shape) * np.asarray(column[:1]).itemsize <= MUCH:
         digest_all(column, digest)
         return True
     for begin in np.linspace(0, len(column) - 1, _SPREAD).astype(int).tolist():
